@@ -1,0 +1,69 @@
+# `make help` lists what there is. Every target that needs Python sets it up first (hack/setup.sh: milliseconds when
+# nothing changed), so there is no step to remember before the first one.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+PY := .venv/bin/python
+export UV_PYTHON_DOWNLOADS := never
+
+MODELS ?=
+MODEL ?= prompt_classifier
+ARGS ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## set up .venv from the hashed lock (every other target does it by itself)
+	@sh hack/setup.sh
+
+.PHONY: run
+run: setup ## start the predictors and the gateway on this machine; MODELS="a b" for some of them; Ctrl-C stops all
+	@$(PY) -m hack.local_stack $(MODELS)
+
+.PHONY: test
+test: setup ## every check and every test
+	@$(PY) -m hack.system tests
+	@$(MAKE) lint
+	@$(PY) -m pytest $(ARGS)
+
+.PHONY: test-unit
+test-unit: setup ## the unit tests alone, in under a minute
+	@$(PY) -m pytest tests/unit -m "not slow" $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, pyright and the import rules
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@.venv/bin/basedpyright
+	@.venv/bin/lint-imports --no-logo
+
+.PHONY: format
+format: setup ## let ruff put the code in order
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+.PHONY: lock
+lock: setup ## renew requirements/ after a change in pyproject.toml; UPGRADE=1 takes the newest versions too
+	@$(PY) -m hack.lock $(if $(UPGRADE),--upgrade)
+	@sh hack/setup.sh
+
+.PHONY: bench
+bench: setup ## run the benchmarks and write benchmarks/results/
+	@$(PY) -m hack.system benchmarks
+	@$(PY) -m benchmarks $(ARGS)
+
+.PHONY: demo-models
+demo-models: setup ## make the small demo checkpoints anew
+	@$(PY) -m hack.demo_models $(ARGS)
+
+.PHONY: check-weights
+check-weights: setup ## compare a real checkpoint with the published golden values: DIR=/path [MODEL=prompt_classifier]
+	@test -n "$(DIR)" || { echo "make check-weights needs DIR=/path/to/checkpoint" >&2; exit 2; }
+	@$(PY) -m predictors.$(MODEL).check_weights "$(DIR)"
+
+.PHONY: clean
+clean: ## remove what make made in this folder (the shared cache in ~/.cache/quintet stays)
+	rm -rf .venv .local .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
