@@ -1,0 +1,370 @@
+"""The batcher: many callers, one engine, no caller ever waits for more than its own answer.
+
+Everything here runs on the event loop except ``EngineThread``, which does nothing but call the engine.
+The rules, each of them property-tested:
+
+- Cost is counted in tokens, not rows. A padded engine pays longest x rows, a packed one the sum.
+- An idle engine starts at once; while it works, what arrives is sorted by length and waits.
+- A batch is the run of length-neighbours around the most urgent item, so nothing starves.
+- The queue is bounded in items and tokens; beyond it callers hear Overloaded at once.
+- Expired and abandoned items leave the queue before they cost anything.
+- A call of the engine that raises is run again in halves, so that one bad item fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import itertools
+import logging
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from predictors.runtime.errors import DeadlineExceeded, Internal, Overloaded, ServiceError, Unavailable
+from predictors.runtime.metrics import Metrics
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+Outcome = Result | ServiceError
+logger = logging.getLogger(__name__)
+
+_STOPPED = "The server shut down before the answer was ready."
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_queue_items: int
+    max_queue_tokens: int
+    max_batch_items: int
+    max_batch_tokens: int
+
+
+class _Call:
+    """One submit(): its entries' outcomes, and the future its caller awaits."""
+
+    __slots__ = ("deadline", "future", "outcomes", "pending", "queued_items", "queued_tokens")
+
+    def __init__(self, size: int, tokens: int, deadline: float, future: asyncio.Future[None]) -> None:
+        self.outcomes: list[Any] = [None] * size
+        self.pending = size  # entries without an outcome yet
+        self.queued_items = size  # entries not yet handed to the engine
+        self.queued_tokens = tokens
+        self.deadline = deadline
+        self.future = future
+
+    @property
+    def alive(self) -> bool:
+        return not self.future.done()
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[Work]):
+    call: _Call
+    index: int
+    work: Work
+    tokens: int
+    arrival: float
+
+    @property
+    def urgency(self) -> tuple[float, float]:
+        return (self.call.deadline, self.arrival)
+
+
+@dataclass(slots=True, eq=False)
+class Batch(Generic[Work]):
+    """What the engine is asked to do in one go, and afterwards what came of it."""
+
+    entries: list[_Entry[Work]]
+    outcomes: Sequence[Any] = ()
+    error: BaseException | None = None
+    seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        return sum(entry.tokens for entry in self.entries)
+
+
+class Engine(Protocol):
+    """Where batches run. ``start`` returns at once and calls ``done`` on the event loop later."""
+
+    def start(self, batch: Batch[Any], done: Callable[[Batch[Any]], None]) -> None: ...
+    def stop(self) -> None: ...
+
+
+class EngineThread(Generic[Work, Result]):
+    """Calls ``run`` in one thread of its own, one batch at a time."""
+
+    def __init__(
+        self, run: Callable[[Sequence[Work]], Sequence[Outcome[Result]]], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._run = run
+        self._loop = loop
+        self._inbox: queue.SimpleQueue[tuple[Batch, Callable[[Batch], None]] | None] = queue.SimpleQueue()
+        # A daemon: an engine call that never returns must not outlive the grace period.
+        threading.Thread(target=self._work, name="engine", daemon=True).start()
+
+    def start(self, batch: Batch[Work], done: Callable[[Batch[Work]], None]) -> None:
+        self._inbox.put((batch, done))
+
+    def stop(self) -> None:
+        self._inbox.put(None)
+
+    def _work(self) -> None:
+        while (job := self._inbox.get()) is not None:
+            batch, done = job
+            started = time.perf_counter()
+            try:
+                batch.outcomes = self._run([entry.work for entry in batch.entries])
+            except BaseException as error:  # whatever it is, callers wait for an answer
+                batch.error = error
+            batch.seconds = time.perf_counter() - started
+            try:
+                self._loop.call_soon_threadsafe(done, batch)
+            except RuntimeError:  # the loop has closed: nobody waits any more
+                return
+            del job, batch, done  # while waiting for the next one, keep nothing of the last
+
+
+@dataclass
+class Batcher(Generic[Work, Result]):
+    """Queue and batch former in front of one engine; to be used from one event loop only."""
+
+    engine: Engine
+    limits: Limits
+    metrics: Metrics
+    padded: bool = False
+    last_error: str | None = None
+    _waiting: list[_Entry[Work]] = field(default_factory=list)  # sorted by tokens; some may be dead
+    _retries: deque[list[_Entry[Work]]] = field(default_factory=deque)
+    _running: Batch[Work] | None = None
+    _admitted: int = 0  # items, from admit() until they start or leave
+    _tokens: int = 0
+    _tokens_per_second: float = 0.0
+    _closed: bool = False
+    _stopped: bool = False
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._idle.set()
+
+    @property
+    def queued_items(self) -> int:
+        return self._admitted
+
+    @property
+    def queued_tokens(self) -> int:
+        return self._tokens
+
+    def admit(self, items: int) -> None:
+        """Takes room for ``items``, before any work is done for them; submit() or release() gives it back.
+
+        Raises Overloaded when the queue has no such room, Unavailable after close().
+        """
+        if self._closed:
+            raise Unavailable("The server is shutting down.", retry_after=1)
+        if self._admitted + items > self.limits.max_queue_items and self._admitted > 0:
+            raise self._overloaded("queue_items")
+        self._count(items, 0)
+
+    def release(self, items: int) -> None:
+        """Gives back room that was admitted and will not be submitted."""
+        self._count(-items, 0)
+
+    async def submit(self, works: Sequence[Work], tokens: Sequence[int], deadline: float) -> list[Outcome]:
+        """One outcome for each work, in order. ``deadline`` is in the loop's time (seconds).
+
+        The room for the works was taken by admit(). Raises Overloaded, DeadlineExceeded or Unavailable
+        for the whole call; an item's own fault is in its outcome.
+        """
+        total = sum(tokens)
+        if self._stopped:
+            self.release(len(works))
+            raise Unavailable(_STOPPED, retry_after=1)
+        if self._tokens and self._tokens + total > self.limits.max_queue_tokens:
+            self.release(len(works))
+            raise self._overloaded("queue_tokens")
+        if not works:
+            return []
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        call = _Call(len(works), total, deadline, loop.create_future())
+        for index, work in enumerate(works):
+            bisect.insort(self._waiting, _Entry(call, index, work, tokens[index], now), key=_length)
+        self._count(0, total)
+        timer = loop.call_at(deadline, self._expire, call)
+        self._pump()
+        try:
+            await call.future
+        finally:
+            timer.cancel()
+            self._forget(call)
+        return call.outcomes
+
+    def close(self) -> None:
+        """No new work from now on; what was admitted still runs."""
+        self._closed = True
+
+    async def drained(self) -> None:
+        """Returns when nothing waits and nothing runs."""
+        await self._idle.wait()
+
+    def abort(self) -> None:
+        """Ends every caller still waiting with Unavailable and stops the engine."""
+        self._closed = self._stopped = True
+        running = self._running.entries if self._running else []
+        for entry in itertools.chain(self._waiting, running, *self._retries):
+            _fail(entry.call, Unavailable(_STOPPED, retry_after=1))
+        self.engine.stop()
+
+    # -- forming batches
+
+    def _pump(self) -> None:
+        if self._running is None and (entries := self._next_retry() or self._next_entries()):
+            self._running = Batch(entries)
+            self.engine.start(self._running, self._finished)
+
+    def _next_retry(self) -> list[_Entry[Work]]:
+        while self._retries:
+            if entries := [entry for entry in self._retries.popleft() if entry.call.alive]:
+                return entries
+        return []
+
+    def _next_entries(self) -> list[_Entry[Work]]:
+        now = asyncio.get_running_loop().time()
+        for entry in self._waiting:
+            if entry.call.deadline <= now:  # its timer is due too, but may not have fired yet
+                self._expire(entry.call)
+        self._bury()
+        if not self._waiting:
+            return []
+        first, last = self._window(min(range(len(self._waiting)), key=self._urgency))
+        entries = self._waiting[first:last]
+        del self._waiting[first:last]
+        for entry in entries:
+            entry.call.queued_items -= 1
+            entry.call.queued_tokens -= entry.tokens
+            self.metrics.queue_seconds.observe(now - entry.arrival)
+        self._count(-len(entries), -sum(entry.tokens for entry in entries))
+        return entries
+
+    def _urgency(self, position: int) -> tuple[float, float]:
+        return self._waiting[position].urgency
+
+    def _window(self, seed: int) -> tuple[int, int]:
+        """The widest [first, last) around ``seed`` within the budget, always taking the nearer length."""
+        waiting, limits = self._waiting, self.limits
+        first, last = seed, seed + 1
+        length = total = waiting[seed].tokens
+        while last - first < limits.max_batch_items:
+            down = length - waiting[first - 1].tokens if first > 0 else None
+            up = waiting[last].tokens - length if last < len(waiting) else None
+            if down is None and up is None:
+                break
+            grow_up = down is None or (up is not None and up <= down)
+            added = waiting[last if grow_up else first - 1].tokens
+            rows = last - first + 1
+            longest = max(waiting[last - 1].tokens, added)
+            if (longest * rows if self.padded else total + added) > limits.max_batch_tokens:
+                break
+            total += added
+            first, last = (first, last + 1) if grow_up else (first - 1, last)
+        return first, last
+
+    # -- answers
+
+    def _finished(self, batch: Batch[Work]) -> None:
+        self._running = None
+        entries = batch.entries
+        self.metrics.infer_seconds.observe(batch.seconds)
+        if batch.error is None and len(batch.outcomes) != len(entries):
+            batch.error = RuntimeError(f"{len(batch.outcomes)} outcomes for {len(entries)} items")
+        if batch.error is None:
+            self._observe(batch)
+            for entry, outcome in zip(entries, batch.outcomes, strict=True):
+                _answer(entry, outcome)
+        else:
+            self._failed(entries, batch.error)
+        self._pump()
+        self._settle()
+
+    def _failed(self, entries: list[_Entry[Work]], error: BaseException) -> None:
+        self.metrics.engine_failures.inc()
+        self.last_error = type(error).__name__
+        logger.error("The engine raised on %d items.", len(entries), exc_info=error)
+        if len(entries) == 1:
+            _answer(entries[0], Internal("The model failed on this input."))
+            return
+        middle = len(entries) // 2
+        self._retries.extendleft((entries[middle:], entries[:middle]))
+
+    def _observe(self, batch: Batch[Work]) -> None:
+        tokens, rows = batch.tokens, len(batch.entries)
+        self.metrics.batch_items.observe(rows)
+        self.metrics.batch_tokens.observe(tokens)
+        computed = max(entry.tokens for entry in batch.entries) * rows if self.padded else tokens
+        self.metrics.batch_padding.observe(1 - tokens / computed if computed else 0.0)
+        if batch.seconds > 0:
+            rate = tokens / batch.seconds
+            self._tokens_per_second += 0.2 * (rate - self._tokens_per_second)
+
+    # -- leaving
+
+    def _expire(self, call: _Call) -> None:
+        if call.alive:
+            self.metrics.rejections.labels("deadline").inc()
+            _fail(call, DeadlineExceeded("The request was not answered before its deadline."))
+
+    def _forget(self, call: _Call) -> None:
+        """The caller has its answer or has gone: what of it still waits costs nobody anything any more."""
+        if call.future.done() and not call.future.cancelled():
+            call.future.exception()  # retrieved, also when the caller was cancelled in the same moment
+        self._count(-call.queued_items, -call.queued_tokens)
+        call.queued_items = call.queued_tokens = 0
+        if len(self._waiting) > 2 * self._admitted + 64:
+            self._bury()
+
+    def _bury(self) -> None:
+        self._waiting = [entry for entry in self._waiting if entry.call.alive]
+
+    def _overloaded(self, reason: str) -> Overloaded:
+        self.metrics.rejections.labels(reason).inc()
+        rate = self._tokens_per_second
+        wait = math.ceil(self._tokens / rate) if rate else 1
+        return Overloaded("The model is overloaded; try again later.", retry_after=min(max(wait, 1), 60))
+
+    def _count(self, items: int, tokens: int) -> None:
+        self._admitted += items
+        self._tokens += tokens
+        self.metrics.queue_items.set(self._admitted)
+        self.metrics.queue_tokens.set(self._tokens)
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._admitted or self._running or self._retries:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+
+def _length(entry: _Entry) -> int:
+    return entry.tokens
+
+
+def _answer(entry: _Entry, outcome: Any) -> None:
+    call = entry.call
+    call.outcomes[entry.index] = outcome
+    call.pending -= 1
+    if call.pending == 0 and call.alive:
+        call.future.set_result(None)
+
+
+def _fail(call: _Call, error: ServiceError) -> None:
+    if call.alive:
+        call.future.set_exception(error)

@@ -1,0 +1,133 @@
+"""The core between transports and engine: items in, outcomes out, the same for every transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from predictors.runtime.batching import Batcher
+from predictors.runtime.errors import InvalidValue, ServiceError, Unavailable
+from predictors.runtime.lifecycle import Lifecycle, State
+from predictors.runtime.metrics import Metrics
+from predictors.runtime.predictor import Predictor
+from predictors.runtime.settings import RuntimeSettings
+from predictors.runtime.tensors import detail
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Place = Callable[[int, str], str]
+"""Where a caller finds a field of item i: for v1 ``(3, "prompt") -> instances[3].prompt``."""
+
+
+class DataPlane(Generic[Item, Result]):
+    def __init__(
+        self,
+        predictor: Predictor[Item, Any, Result],
+        batcher: Batcher[Any, Result],
+        lifecycle: Lifecycle,
+        settings: RuntimeSettings,
+        metrics: Metrics,
+        tokenizers: ThreadPoolExecutor,
+    ) -> None:
+        self.predictor = predictor
+        self.lifecycle = lifecycle
+        self.settings = settings
+        self.batcher = batcher
+        self._metrics = metrics
+        self._tokenizers = tokenizers
+        self._prepares = type(predictor).prepare is not Predictor.prepare
+        self._in_flight = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def check_accepting(self) -> None:
+        """Raises Unavailable while loading, after a failed load and once draining has refused new work."""
+        if self.lifecycle.accepting:
+            return
+        loading = self.lifecycle.state is State.LOADING
+        reason = "is still loading" if loading else "cannot take new work"
+        self._metrics.rejections.labels("not_ready").inc()
+        raise Unavailable(f"The model {reason}.", retry_after=5 if loading else 1)
+
+    def check_count(self, count: int, field: str) -> None:
+        """Raises InvalidValue for an empty request and for more items than the settings allow."""
+        limit = self.settings.max_items
+        if not 1 <= count <= limit:
+            message = f"must have 1 to {limit} items, not {count}"
+            raise InvalidValue(f"{field} {message}.", details=[detail(field, message)])
+
+    def parse(self, rows: Sequence[Mapping[str, Any]], place: Place) -> list[Item]:
+        """Items of v1 instances or v2 rows; an error's details name the field as ``place`` says."""
+        items = []
+        for index, fields in enumerate(rows):
+            try:
+                items.append(self.predictor.parse(fields))
+            except ServiceError as error:
+                raise _located(error, index, place) from None
+        return items
+
+    async def infer(self, items: Sequence[Item], within: float | None = None) -> list[Result | ServiceError]:
+        """One outcome for each item, in order. ``within``: seconds, if fewer than the settings allow.
+
+        Raises Unavailable, Overloaded or DeadlineExceeded for the whole call.
+        """
+        self.check_accepting()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        limit = self.settings.request_timeout
+        deadline = started + (limit if within is None else min(within, limit))
+        self.batcher.admit(len(items))
+        self._in_flight += 1
+        self._quiet.clear()
+        try:
+            works = await self._prepare(items)
+            good = [work for work in works if not isinstance(work, ServiceError)]
+            self.batcher.release(len(items) - len(good))
+            tokens = [self.predictor.tokens(work) for work in good]
+            outcomes = iter(await self.batcher.submit(good, tokens, deadline))
+            return [work if isinstance(work, ServiceError) else next(outcomes) for work in works]
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._quiet.set()
+            self._metrics.total_seconds.observe(loop.time() - started)
+
+    async def infer_all(
+        self, items: Sequence[Item], place: Place, within: float | None = None
+    ) -> list[Result]:
+        """As infer, for transports with no place for an item's own error: the first one fails the call."""
+        results: list[Result] = []
+        for index, outcome in enumerate(await self.infer(items, within)):
+            if isinstance(outcome, ServiceError):
+                raise _located(outcome, index, place)
+            results.append(outcome)
+        return results
+
+    async def quiet(self) -> None:
+        """Returns when no call of infer is under way."""
+        await self._quiet.wait()
+
+    async def _prepare(self, items: Sequence[Item]) -> Sequence[Any]:
+        if not self._prepares:
+            return self.predictor.prepare(items)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            works = await loop.run_in_executor(self._tokenizers, self.predictor.prepare, items)
+        except BaseException:
+            self.batcher.release(len(items))
+            raise
+        self._metrics.tokenize_seconds.observe(loop.time() - started)
+        return works
+
+
+def _located(error: ServiceError, index: int, place: Place) -> ServiceError:
+    """The same error about item ``index`` of the caller's request."""
+    fields = [entry for entry in error.details if "field" in entry]
+    if not fields:
+        return type(error)(f"{place(index, '').rstrip('.')}: {error.message}", details=error.details)
+    details = [{**entry, "field": place(index, entry["field"])} for entry in fields]
+    return type(error)(f"{details[0]['field']} {details[0]['message']}.", details=details)

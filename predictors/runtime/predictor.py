@@ -1,0 +1,75 @@
+"""The one class a model's author subclasses; everything else of the runtime works from what it says."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from predictors.runtime.errors import ServiceError
+from predictors.runtime.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from predictors.runtime.dataplane import DataPlane
+
+Item = TypeVar("Item")
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+
+class Predictor(ABC, Generic[Item, Work, Result]):
+    """A model: ``Item`` is what a caller sends, ``Work`` what the engine takes, ``Result`` what comes out.
+
+    ``parse``, ``tokens`` and ``render`` run on the event loop and must be quick; ``load``, ``self_test``,
+    ``prepare`` and ``run`` run in threads and may block.
+    """
+
+    name: ClassVar[str]
+    """Protocol name, a Python package name, for example ``prompt_classifier``."""
+    title: ClassVar[str]
+    """One line for the API's documentation page."""
+    inputs: ClassVar[tuple[TensorSpec, ...]]
+    outputs: ClassVar[tuple[TensorSpec, ...]]
+    padded: ClassVar[bool] = False
+    """True when the engine pads a batch to its longest item: its cost is then longest x rows."""
+
+    @abstractmethod
+    def load(self, progress: Callable[[str], None]) -> None:
+        """Reads, verifies and warms up the model. Raises LoadError with one sentence for people.
+
+        ``progress`` is told in a few words what is being done.
+        """
+
+    @abstractmethod
+    def self_test(self) -> None:
+        """Runs the loaded model once on something known. Raises LoadError when the answer is wrong."""
+
+    @abstractmethod
+    def parse(self, fields: Mapping[str, Any]) -> Item:
+        """One item from a v1 instance or a v2 row. Raises InvalidValue with the field's name."""
+
+    def prepare(self, items: Sequence[Item]) -> Sequence[Work | ServiceError]:
+        """Turns items into work (tokenising). Left as it is, items are the work, on the event loop."""
+        return items  # type: ignore[return-value]
+
+    def tokens(self, work: Work) -> int:  # noqa: ARG002
+        """What ``work`` costs in a batch."""
+        return 1
+
+    @abstractmethod
+    def run(self, batch: Sequence[Work]) -> Sequence[Result | ServiceError]:
+        """One result, or one error of its own, for each work, in order. One call at a time."""
+
+    @abstractmethod
+    def render(self, result: Result) -> Mapping[str, Any]:
+        """A result as output name -> value."""
+
+    def routes(self, dataplane: DataPlane[Item, Result]) -> APIRouter | None:  # noqa: ARG002
+        """The domain routes, if the model has any."""
+        return None
+
+    def description(self) -> Mapping[str, str]:
+        """engine, device, dtype and checksum of what is loaded, for /health/detailed and model info."""
+        return {}

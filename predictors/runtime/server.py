@@ -1,0 +1,275 @@
+"""The life of a predictor process, on the SDK's ModelServer.
+
+The port opens at once; the model loads in a thread; ready means verified, self-tested and warm. SIGTERM:
+ready goes false, work is still taken for ``drain_delay``, then refused; what was accepted is answered and the
+process ends with code 0. A load that fails is shown for ``load_failure_delay`` seconds, then code 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import kserve
+import uvloop
+from grpc import aio
+from kserve.model_server import app as sdk_app
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
+from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
+from kserve.protocol.rest.server import RESTServer, _RefreshingServer
+
+from predictors.runtime.app import App
+from predictors.runtime.batching import Batcher, EngineThread, Limits
+from predictors.runtime.cpus import available_cpus
+from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.errors import LoadError
+from predictors.runtime.lifecycle import Lifecycle
+from predictors.runtime.metrics import Metrics
+from predictors.runtime.predictor import Predictor
+from predictors.runtime.settings import RuntimeSettings
+from predictors.runtime.transports.grpc import Servicer
+
+logger = logging.getLogger(__name__)
+
+EXIT_PORT, EXIT_LOAD = 1, 3
+
+
+class ServedModel(kserve.Model):
+    """What the SDK needs to know of the model for its metadata; inference never passes here."""
+
+    def __init__(self, predictor: Predictor[Any, Any, Any], lifecycle: Lifecycle) -> None:
+        super().__init__(predictor.name)
+        self._predictor = predictor
+        self._lifecycle = lifecycle
+
+    async def healthy(self) -> bool:
+        return self._lifecycle.ready
+
+    def load(self) -> bool:
+        # The SDK would load on the event loop at the first call of a model that is not ready.
+        return self._lifecycle.ready
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        return _types(self._predictor.inputs)
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        return _types(self._predictor.outputs)
+
+
+class PredictorServer(kserve.ModelServer):
+    def __init__(self, predictor: Predictor[Any, Any, Any], settings: RuntimeSettings) -> None:
+        super().__init__(
+            http_port=settings.http_port,
+            grpc_port=settings.grpc_port,
+            enable_grpc=settings.grpc_port > 0,
+            workers=1,
+            grace_period=int(settings.grace_period),
+        )
+        self._predictor = predictor
+        self._settings = settings
+        self._lifecycle = Lifecycle()
+        self._metrics = Metrics()
+        self._model = ServedModel(predictor, self._lifecycle)
+        self.register_model(self._model)
+
+    def run(self) -> int:
+        """Serves until SIGTERM or a failed load; returns the exit code. Raises PortInUse."""
+        with contextlib.ExitStack() as resources:
+            http = resources.enter_context(_bound(self._settings.host, self._settings.http_port))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(self._serve_model(http))
+
+    async def _serve_model(self, http: socket.socket) -> int:
+        loop = asyncio.get_running_loop()
+        settings, lifecycle, metrics = self._settings, self._lifecycle, self._metrics
+        engine = EngineThread(self._predictor.run, loop)
+        limits = Limits(
+            settings.max_queue_items,
+            settings.max_queue_tokens,
+            settings.max_batch_items,
+            settings.max_batch_tokens,
+        )
+        batcher: Batcher[Any, Any] = Batcher(engine, limits, metrics, self._predictor.padded)
+        tokenizers = ThreadPoolExecutor(settings.threads or available_cpus(), "tokenizer")
+        dataplane = DataPlane(self._predictor, batcher, lifecycle, settings, metrics, tokenizers)
+        self._rest_server = rest = _Rest(App(dataplane, metrics, sdk_app), self)
+        grpc_server = await self._start_grpc(dataplane) if self.enable_grpc else None
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        serving = asyncio.create_task(rest.serve(http))
+        loaded = self._load(loop)
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((loaded, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+            if loaded.done() and not stopping.done():
+                if not lifecycle.ready:
+                    await asyncio.wait((stopping, serving), timeout=settings.load_failure_delay)
+                    return EXIT_LOAD
+                await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+            await self._drain(dataplane)
+            return 0
+        finally:
+            batcher.abort()
+            rest.stop()
+            if grpc_server is not None:
+                await grpc_server.stop(grace=1)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(serving, timeout=2)
+            stopping.cancel()
+            tokenizers.shutdown(wait=False, cancel_futures=True)
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = loop.create_future()
+
+        def finish(error: str | None) -> None:
+            if error is not None:
+                self._lifecycle.failed(error)
+            else:
+                self._opened()
+            done.set_result(None)
+
+        def load() -> None:
+            try:
+                self._predictor.load(self._stage)
+                self._stage("self-test")
+                self._predictor.self_test()
+                # What was loaded stays: later collections need not walk through it.
+                gc.collect()
+                gc.freeze()
+                error = None
+            except LoadError as fault:
+                error = str(fault)
+                logger.error("The model was not loaded: %s", error)
+            except BaseException as fault:
+                error = f"Unexpected {type(fault).__name__} while loading; the log says more."
+                logger.exception("The model was not loaded.")
+            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(finish, error)
+
+        # A daemon, so that SIGTERM need not wait for a load that cannot be interrupted.
+        threading.Thread(target=load, name="load", daemon=True).start()
+        return done
+
+    def _stage(self, stage: str) -> None:
+        self._lifecycle.stage = stage
+        logger.info("Loading: %s.", stage)
+
+    def _opened(self) -> None:
+        self._lifecycle.stage = "serving"
+        self._lifecycle.loaded()
+        self._model.ready = True
+        self._metrics.ready.set(1)
+        self._metrics.load_seconds.set(self._lifecycle.load_seconds or 0)
+        known = dict(self._predictor.description())
+        labels = {key: known.get(key, "") for key in ("engine", "device", "dtype", "checksum")}
+        self._metrics.model_info.labels(model=self._predictor.name, **labels).set(1)
+        logger.info("Ready.", extra={"fields": {"load_seconds": round(self._lifecycle.load_seconds or 0, 3)}})
+
+    async def _drain(self, dataplane: DataPlane[Any, Any]) -> None:
+        """Not ready at once; refusing after drain_delay; back when all that was accepted is answered."""
+        if not self._lifecycle.ready:
+            return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._settings.grace_period - 1
+        self._lifecycle.draining()
+        self._metrics.ready.set(0)
+        logger.info("Draining.")
+        await asyncio.sleep(self._settings.drain_delay)
+        self._lifecycle.accepting = False
+        dataplane.batcher.close()
+        try:
+            await asyncio.wait_for(dataplane.quiet(), max(0.0, end - loop.time()))
+        except TimeoutError:
+            logger.warning("The grace period ended before all requests were answered.")
+
+    async def _start_grpc(self, dataplane: DataPlane[Any, Any]) -> aio.Server:
+        limit = self._settings.max_body_bytes
+        server = aio.server(
+            interceptors=(ExceptionToStatusInterceptor(),),
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # a port in use is an error, not a share
+            ],
+        )
+        servicer = Servicer(dataplane, self._metrics, self.dataplane, self.model_repository_extension)
+        grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+        try:
+            server.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")
+        except RuntimeError:
+            raise PortInUse(self._settings.host, self._settings.grpc_port) from None
+        await server.start()
+        return server
+
+
+class PortInUse(Exception):
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"Port {port} on {host} cannot be opened: it is in use.")
+
+
+class _Rest(RESTServer):
+    """The SDK's REST server with our application in front of the SDK's, and our signals."""
+
+    def __init__(self, app: App, server: PredictorServer) -> None:
+        super().__init__(
+            app,  # type: ignore[arg-type]
+            server.dataplane,
+            server.model_repository_extension,
+            server.http_port,
+            grace_period=1,
+            timeout_keep_alive=server.timeout_keep_alive,
+        )
+        self.config.access_log = False
+        self.config.server_header = False
+        self._server = _Uvicorn(self.config)
+        self.create_application()
+
+    async def serve(self, http: socket.socket) -> None:
+        await self._server.serve(sockets=[http])
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+
+class _Uvicorn(_RefreshingServer):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # SIGTERM is the drain's to handle
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUse(host, port) from None
+            raise
+        listener.listen(2048)
+        yield listener
+
+
+def _types(specs: tuple[Any, ...]) -> list[dict[str, Any]]:
+    return [{"name": spec.name, "datatype": spec.datatype, "shape": spec.shape} for spec in specs]
+
+
+def serve(predictor: Predictor[Any, Any, Any], settings: RuntimeSettings) -> int:
+    """Serves one predictor to its end; returns the process's exit code."""
+    try:
+        return PredictorServer(predictor, settings).run()
+    except PortInUse as error:
+        logger.error("%s", error)
+        return EXIT_PORT

@@ -1,0 +1,171 @@
+"""Open Inference Protocol v2 over gRPC: the SDK's servicer with our ModelInfer and readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import time
+import uuid
+from typing import Any, NoReturn
+
+import grpc
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.servicer import InferenceServicer
+
+from predictors.runtime import tensors
+from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.errors import NotFound, ServiceError
+from predictors.runtime.logging import request_id
+from predictors.runtime.metrics import Metrics, RouteMetrics
+from predictors.runtime.tensors import TensorSpec, malformed
+from predictors.runtime.transports.http import internal
+from predictors.runtime.transports.ids import accepted_id
+from predictors.runtime.transports.v2 import Tensor, columns_of, raw_output, read_inputs, row_place
+
+logger = logging.getLogger("quintet.request")
+
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+_ROUTE = "/inference.GRPCInferenceService/ModelInfer"
+
+
+class Servicer(InferenceServicer):
+    """ModelInfer is ours: it refuses before ready, never loads, blocks nothing and keeps to the deadline."""
+
+    def __init__(self, dataplane: DataPlane[Any, Any], metrics: Metrics, *sdk: Any) -> None:
+        super().__init__(*sdk)
+        self._model = dataplane
+        self._in_flight = metrics.in_flight.labels("grpc")
+        self._metrics = RouteMetrics(metrics, _ROUTE, "grpc")
+
+    async def ServerReady(self, request, context) -> pb.ServerReadyResponse:  # noqa: N802, ARG002
+        return pb.ServerReadyResponse(ready=self._model.lifecycle.ready)
+
+    async def ModelReady(self, request, context) -> pb.ModelReadyResponse:  # noqa: N802, ARG002
+        self._check_name_or_none(request.name)
+        return pb.ModelReadyResponse(ready=self._model.lifecycle.ready)
+
+    async def RepositoryModelLoad(self, request, context) -> NoReturn:  # noqa: N802, ARG002
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "One process serves one model.")
+        raise AssertionError("abort raises")
+
+    async def RepositoryModelUnload(self, request, context) -> NoReturn:  # noqa: N802, ARG002
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "One process serves one model.")
+        raise AssertionError("abort raises")
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context) -> pb.ModelInferResponse:  # noqa: N802
+        started = time.perf_counter()
+        metadata = dict(context.invocation_metadata() or ())
+        token = request_id.set(identifier := accepted_id(metadata.get("x-request-id")))
+        self._in_flight.inc()
+        code = grpc.StatusCode.CANCELLED
+        try:
+            response = await self._infer(request, context)
+            code = grpc.StatusCode.OK
+            return response
+        except ServiceError as error:
+            code = error.grpc_code
+            await self._abort(context, error)
+            raise
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("The request failed.")
+            error = internal(identifier)
+            code = error.grpc_code
+            await self._abort(context, error)
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            self._in_flight.dec()
+            self._metrics.observe("RPC", code.name, seconds)
+            fields = {
+                "route": _ROUTE,
+                "transport": "grpc",
+                "code": code.name,
+                "seconds": round(seconds, 6),
+                "request_bytes": request.ByteSize(),
+            }
+            logger.info("request", extra={"fields": fields})
+            request_id.reset(token)
+
+    async def _infer(self, request: pb.ModelInferRequest, context) -> pb.ModelInferResponse:
+        self._check_name_or_none(request.model_name)
+        self._model.check_accepting()
+        wanted = self._wanted(request)
+        rows = read_inputs(self._model, _inputs(request))
+        items = self._model.parse(rows, row_place)
+        remaining = context.time_remaining()
+        timeout = remaining if remaining is not None and math.isfinite(remaining) else None
+        results = await self._model.infer_all(items, row_place, timeout)
+        columns = columns_of(self._model, results)
+        response = pb.ModelInferResponse(
+            model_name=self._model.predictor.name, id=request.id or str(uuid.uuid4())
+        )
+        raw = len(request.raw_input_contents) > 0  # answered in the way that was asked
+        for spec in wanted:
+            column = columns[spec.name]
+            output = response.outputs.add(
+                name=spec.name, datatype=spec.datatype, shape=[len(column), *spec.item]
+            )
+            if raw:
+                response.raw_output_contents.append(raw_output(spec, column))
+            else:
+                getattr(output.contents, _CONTENTS[spec.datatype]).extend(_typed(spec, column))
+        return response
+
+    def _wanted(self, request: pb.ModelInferRequest) -> list[TensorSpec]:
+        known = {spec.name: spec for spec in self._model.predictor.outputs}
+        for i, output in enumerate(request.outputs):
+            if output.name not in known:
+                raise malformed(f"outputs[{i}].name", f"must be one of {', '.join(known)}")
+        return [known[output.name] for output in request.outputs] or list(known.values())
+
+    def _check_name_or_none(self, name: str) -> None:
+        # The path is one for all models, so a call that was routed wrongly must not be answered.
+        if name != self._model.predictor.name:
+            raise NotFound("This server has no model of that name.")
+
+    async def _abort(self, context, error: ServiceError) -> None:
+        trailing = [("quintet-error", json.dumps(error.body()))]
+        if error.retry_after is not None:
+            trailing.append(("retry-after", str(math.ceil(error.retry_after))))
+        await context.abort(error.grpc_code, error.message, tuple(trailing))
+
+
+def _inputs(request: pb.ModelInferRequest) -> list[Tensor]:
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise malformed("raw_input_contents", f"has {len(raw)} entries for {len(request.inputs)} inputs")
+    found: list[Tensor] = []
+    for i, entry in enumerate(request.inputs):
+        field = f"inputs[{i}]"
+        if raw:
+            if entry.HasField("contents"):
+                raise malformed(f"{field}.contents", "must be empty beside raw_input_contents")
+            data: Any = raw[i]
+        else:
+            attribute = _CONTENTS.get(entry.datatype)
+            data = list(getattr(entry.contents, attribute)) if attribute else []
+        found.append((entry.name, entry.datatype, list(entry.shape), data, field))
+    return found
+
+
+def _typed(spec: TensorSpec, column: list[Any]) -> list[Any]:
+    if spec.datatype == "BYTES":
+        return [value if isinstance(value, bytes) else str(value).encode() for value in column]
+    return tensors.encode_numbers(spec, column).ravel().tolist()

@@ -1,0 +1,39 @@
+"""KServe v1: ``{"instances": [...]}`` -> ``{"predictions": [...]}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.errors import Malformed
+from predictors.runtime.tensors import detail
+from predictors.runtime.transports.http import Answer, Request, dump, load_object, require_json
+
+
+class V1:
+    def __init__(self, dataplane: DataPlane[Any, Any]) -> None:
+        self._dataplane = dataplane
+
+    async def predict(self, request: Request) -> Answer:
+        self._dataplane.check_accepting()
+        require_json(request.headers)
+        document = load_object(request.body)
+        instances = document.get("instances")
+        if not isinstance(instances, list):
+            raise Malformed("instances must be a list.", details=[detail("instances", "must be a list")])
+        self._dataplane.check_count(len(instances), "instances")
+        items = self._dataplane.parse([self._fields(value) for value in instances], _place)
+        results = await self._dataplane.infer_all(items, _place)
+        render = self._dataplane.predictor.render
+        return Answer(200, dump({"predictions": [render(result) for result in results]}))
+
+    def _fields(self, instance: Any) -> Mapping[str, Any]:
+        # A model with one input takes its value bare, as the v1 examples of KServe do.
+        if isinstance(instance, dict):
+            return instance
+        return {self._dataplane.predictor.inputs[0].name: instance}
+
+
+def _place(index: int, field: str) -> str:
+    return f"instances[{index}].{field}"
