@@ -1,7 +1,7 @@
 """Renew the hashed locks under requirements/ from the extras of pyproject.toml (``make lock``).
 
-``dev.txt`` is resolved first and constrains all others, so every image runs the versions that the tests ran. The
-locks are for Debian 12 on x86-64 and Python 3.11, whatever machine they are made on; 3.12 takes the same pins.
+``dev.txt`` is resolved first and constrains all others, so every image runs the versions that the tests ran.
+The locks are for Debian 12 on x86-64 and Python 3.11, whatever machine they are made on; 3.12 takes the same.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ NOT_LOCKED = {"runtime"}  # only ever part of an image's extra
 ALL = "dev"
 
 # No header, no addresses: a lock must read the same wherever it was made.
-COMPILE = (
-    "pip compile --quiet --no-header --no-annotate --generate-hashes --no-emit-index-url --no-emit-find-links "
-    "--python-version 3.11 --python-platform x86_64-manylinux_2_36"
-).split()
+COMPILE = [
+    *("pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
+    *("--no-emit-index-url", "--no-emit-find-links"),
+    *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_36"),
+]
 
 
 class LockFailed(Exception):
-    """uv could not resolve; ``unsolvable`` tells a contradiction in pyproject.toml from a registry out of reach."""
+    """uv could not resolve; ``unsolvable``: pyproject.toml contradicts itself, else the registry is away."""
 
     def __init__(self, extra: str, stderr: str) -> None:
         super().__init__(f"requirements/{extra}.txt cannot be made: {stderr.strip()}")
@@ -75,7 +76,8 @@ def compile_locks(folder: Path, *, upgrade: bool = False) -> list[Path]:
             command.append("--upgrade")
         if extra != ALL:
             command += ["--constraints", str(folder / f"{ALL}.txt")]
-        done = subprocess.run([*command, "pyproject.toml"], cwd=ROOT, capture_output=True, text=True, check=False)
+        command.append("pyproject.toml")
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise LockFailed(extra, done.stderr)
         made.append(target)
@@ -90,7 +92,7 @@ def _uv() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make lock", description=__doc__)
-    parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit (UPGRADE=1)")
+    parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -100,9 +102,10 @@ def main() -> int:
             return 1
         for lock in made:  # only when all of them resolved, so that the set stays in step
             present = ROOT / "requirements" / lock.name
-            changed = not present.exists() or present.read_text() != lock.read_text()
-            shutil.copyfile(lock, present)
-            print(f"requirements/{lock.name}: {len(pins(lock.read_text()))} pins{', changed' if changed else ''}")
+            text = lock.read_text()
+            changed = not present.exists() or present.read_text() != text
+            present.write_text(text)
+            print(f"requirements/{lock.name}: {len(pins(text))} pins{', changed' if changed else ''}")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""Programs from outside Python that tests and benchmarks need: how to find each, and which Debian package has it.
+"""Programs that tests and benchmarks need from outside Python: how to find each, which Debian package has it.
 
-``python -m hack.system tests`` installs what is missing where it may (root, apt) and otherwise names all of it in one
-message. A test asks ``need("promtool")`` for the path: without the program it is skipped on a developer's machine
-and fails in CI.
+``python -m hack.system tests`` installs what is missing where it may (root, apt) and otherwise names all
+of it in one message. A test asks ``need("promtool")`` for the path: without it the test is skipped on a
+developer's machine and fails in CI.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def sentence(missing: Iterable[Part]) -> str:
     parts = list(missing)
     programs = ", ".join(part.program for part in parts)
     packages = " ".join(dict.fromkeys(part.package for part in parts))
-    return f"not on this machine: {programs}; install with: sudo apt-get install -y --no-install-recommends {packages}"
+    command = f"sudo apt-get install -y --no-install-recommends {packages}"
+    return f"not on this machine: {programs}; install with: {command}"
 
 
 def install(parts: list[Part]) -> None:
