@@ -1,0 +1,1 @@
+"""The gateway: one typed config file -> a strict Envoy in front of every model, and the portal beside it."""

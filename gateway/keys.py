@@ -1,0 +1,154 @@
+"""Key material: secret files and JWKS files -> the JWKS that Envoy verifies with.
+
+Envoy trusts what a JWKS says and checks little of it: a 16-byte secret, an RSA key without `alg`, a key
+without `kid` all pass. So everything is checked here, and what is written for Envoy is our own copy, reduced
+to the public members with `alg` pinned in every key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.config import Algorithm, Issuer
+from gateway.errors import Problem
+
+MIN_SECRET_BYTES = 32  # RFC 7518 3.2: an HMAC key is at least as long as its hash
+MIN_RSA_BITS = 2048
+
+#: What of a public JWK is kept, and the one algorithm each kind of key is for.
+_PUBLIC: dict[tuple[str, str | None], tuple[Algorithm, tuple[str, ...]]] = {
+    ("RSA", None): ("RS256", ("n", "e")),
+    ("EC", "P-256"): ("ES256", ("crv", "x", "y")),
+    ("OKP", "Ed25519"): ("EdDSA", ("crv", "x")),
+}
+
+Jwks = dict[str, list[dict[str, str]]]
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A shared secret; its repr never shows it."""
+
+    value: bytes
+
+    @property
+    def kid(self) -> str:
+        """Tells two secrets apart and follows from the secret alone, so that minting and verifying agree.
+
+        Hashed under a name of its own: 32 bits of it say nothing of a random secret.
+        """
+        return hashlib.sha256(b"quintet-kid\0" + self.value).hexdigest()[:8]
+
+    def __repr__(self) -> str:
+        return f"Secret(kid={self.kid})"
+
+
+class KeyProblem(Exception):
+    """One sentence that says what is wrong with a key; never quotes the key."""
+
+
+def b64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def read_secret(path: Path) -> Secret:
+    value = _read(path)
+    # Editors and `echo` end a file with a newline that nobody means as part of the secret.
+    value = value.removesuffix(b"\n").removesuffix(b"\r")
+    if len(value) < MIN_SECRET_BYTES:
+        raise KeyProblem(
+            f"the secret in {path} has {len(value)} bytes and needs at least {MIN_SECRET_BYTES}"
+            ' (python -c "import secrets; print(secrets.token_hex(32))" makes a good one)'
+        )
+    if len(set(value)) == 1:
+        raise KeyProblem(f"the secret in {path} is one byte repeated")
+    return Secret(value)
+
+
+def read_public_jwks(path: Path, allowed: tuple[Algorithm, ...]) -> Jwks:
+    """The file's keys, checked, each reduced to its public members with its one algorithm."""
+    try:
+        document = json.loads(_read(path))
+    except ValueError as error:
+        raise KeyProblem(f"{path} is not JSON ({error})") from None
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise KeyProblem(f'{path} is not a JWKS: it needs {{"keys": [...]}} with at least one key')
+    keys = [_public_key(entry, f"{path}: keys[{i}]", allowed) for i, entry in enumerate(entries)]
+    kids = [key["kid"] for key in keys]
+    if len(set(kids)) != len(kids):
+        raise KeyProblem(f"{path}: two keys have the same kid")
+    return {"keys": keys}
+
+
+def _public_key(entry: Any, where: str, allowed: tuple[Algorithm, ...]) -> dict[str, str]:
+    if not isinstance(entry, dict):
+        raise KeyProblem(f"{where} is not an object")
+    if "d" in entry or "k" in entry:
+        raise KeyProblem(f"{where} holds a private or symmetric key; only public keys belong in a JWKS file")
+    kid = entry.get("kid")
+    if not isinstance(kid, str) or not kid:
+        raise KeyProblem(f"{where} has no kid")
+    kind = (entry.get("kty", ""), entry.get("crv"))
+    if kind not in _PUBLIC:
+        raise KeyProblem(f"{where}: only RSA, EC P-256 and OKP Ed25519 keys are supported, not {kind}")
+    algorithm, members = _PUBLIC[kind]
+    if entry.get("alg", algorithm) != algorithm:
+        raise KeyProblem(f"{where} is for {entry['alg']}; such a key may only be used for {algorithm}")
+    if algorithm not in allowed:
+        raise KeyProblem(f"{where} is for {algorithm}, which this issuer's algorithms do not allow")
+    if entry.get("use", "sig") != "sig":
+        raise KeyProblem(f"{where} is not for signatures")
+    if missing := [m for m in members if not isinstance(entry.get(m), str)]:
+        raise KeyProblem(f"{where} lacks {', '.join(missing)}")
+    if algorithm == "RS256" and _bits(entry["n"], where) < MIN_RSA_BITS:
+        raise KeyProblem(f"{where} has fewer than {MIN_RSA_BITS} bits")
+    return {"kty": kind[0], "alg": algorithm, "use": "sig", "kid": kid} | {m: entry[m] for m in members}
+
+
+def _bits(number: str, where: str) -> int:
+    try:
+        return int.from_bytes(base64.urlsafe_b64decode(number + "=" * (-len(number) % 4))).bit_length()
+    except (binascii.Error, ValueError):
+        raise KeyProblem(f"{where}: n is not base64url") from None
+
+
+def secret_jwks(secrets: list[Secret]) -> Jwks:
+    return {"keys": [{"kty": "oct", "alg": "HS256", "kid": s.kid, "k": b64url(s.value)} for s in secrets]}
+
+
+def issuer_jwks(issuer: Issuer, base: Path, where: str) -> tuple[Jwks | None, list[Problem]]:
+    """The JWKS to write for an issuer (None: Envoy fetches it), with all that is wrong with its key files."""
+    problems: list[Problem] = []
+    keys = issuer.keys
+    if keys.jwks_file is not None:
+        try:
+            return read_public_jwks(base / keys.jwks_file, issuer.allowed_algorithms), []
+        except KeyProblem as error:
+            return None, [Problem(f"{where}.keys.jwks_file", str(error))]
+    if not keys.secret_files:
+        return None, []
+    secrets: list[Secret] = []
+    for i, file in enumerate(keys.secret_files):
+        try:
+            secrets.append(read_secret(base / file))
+        except KeyProblem as error:
+            problems.append(Problem(f"{where}.keys.secret_files[{i}]", str(error)))
+    if len({s.kid for s in secrets}) != len(secrets):
+        problems.append(Problem(f"{where}.keys.secret_files", "two files hold the same secret"))
+    return secret_jwks(secrets), problems
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise KeyProblem(f"there is no file {path}") from None
+    except OSError as error:
+        raise KeyProblem(f"{path} cannot be read ({error.strerror})") from None

@@ -1,0 +1,194 @@
+"""Every error that the gateway itself answers, in one shape: {"error": ..., "code": ..., "details": [...]}.
+
+A caller of gRPC gets the same sentence as grpc-message with the gRPC status that fits; Envoy alone would send
+the JSON there, and UNAVAILABLE (which clients retry) for nearly everything.
+
+Texts are fixed, save for what the route says a token needs; nothing of a request is ever quoted, so there is
+nothing to escape and nothing to leak.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.config import Limits
+
+Json = dict[str, Any]
+
+METADATA = "quintet"
+NEEDS = "needs"
+STATUS_KEY = "fs"
+JWT = "envoy.filters.http.jwt_authn"
+
+INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 3, 4, 5, 7, 8
+UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
+
+_CHALLENGE = {"www-authenticate": 'Bearer realm="quintet"'}
+_RETRY = {"retry-after": "1"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What to answer when Envoy is about to answer `on` (and `only_if` holds)."""
+
+    on: int
+    code: str
+    sentence: str
+    grpc: int
+    details: tuple[dict[str, str], ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    only_if: Json | None = None
+    status: int | None = None
+    """Answer this instead of `on`."""
+
+
+def replies(limits: Limits) -> list[Reply]:
+    """The first that fits is used."""
+    needs = f"%METADATA(ROUTE:{METADATA}:{NEEDS})%"
+    return [
+        Reply(
+            401,
+            "unauthenticated",
+            "The token has expired.",
+            UNAUTHENTICATED,
+            headers={"www-authenticate": 'Bearer realm="quintet", error="invalid_token"'},
+            only_if=_verification("Jwt is expired"),
+        ),
+        Reply(
+            401,
+            "unauthenticated",
+            "This needs a token: Authorization: Bearer <token>.",
+            UNAUTHENTICATED,
+            headers=_CHALLENGE,
+            only_if=_verification("Jwt is missing"),
+        ),
+        Reply(
+            401,
+            "unauthenticated",
+            "The token is not valid here.",
+            UNAUTHENTICATED,
+            headers={"www-authenticate": 'Bearer realm="quintet", error="invalid_token"'},
+        ),
+        Reply(
+            403,
+            "forbidden",
+            "The token does not permit this.",
+            PERMISSION_DENIED,
+            details=({"field": "token", "message": f"It must be made for this gateway and have {needs}."},),
+        ),
+        Reply(
+            404,
+            "not_found",
+            "Name the model in the metadata key quintet-model; there is none of that name.",
+            NOT_FOUND,
+            only_if=_path_prefix("/inference.GRPCInferenceService/Model"),
+        ),
+        Reply(404, "not_found", "There is nothing at this path.", UNIMPLEMENTED),
+        Reply(405, "method_not_allowed", "This path does not answer that method.", UNIMPLEMENTED),
+        Reply(408, "request_timeout", "The request took too long to arrive.", DEADLINE_EXCEEDED),
+        Reply(
+            413,
+            "body_too_large",
+            f"The body is larger than {limits.max_body_bytes} bytes.",
+            RESOURCE_EXHAUSTED,
+        ),
+        Reply(429, "rate_limited", "Too many requests.", RESOURCE_EXHAUSTED, headers=_RETRY),
+        Reply(
+            431,
+            "headers_too_large",
+            f"The headers are more than {limits.max_headers} or larger than {limits.max_headers_kib} KiB.",
+            RESOURCE_EXHAUSTED,
+        ),
+        Reply(
+            503,
+            "overloaded",
+            "The model has as many requests as it can take.",
+            RESOURCE_EXHAUSTED,
+            headers=_RETRY,
+            only_if=_flags("UO"),
+            status=429,
+        ),
+        Reply(503, "unavailable", "The model cannot be reached now.", UNAVAILABLE, headers=_RETRY),
+        Reply(504, "deadline_exceeded", "The model did not answer in time.", DEADLINE_EXCEEDED),
+        # What is left is rare and must still have the shape.
+        Reply(400, "malformed", "The request is malformed.", INVALID_ARGUMENT),
+        Reply(502, "bad_gateway", "The model's answer could not be read.", INTERNAL),
+        Reply(500, "internal", "The gateway could not answer.", INTERNAL),
+    ]
+
+
+def local_reply_config(limits: Limits) -> Json:
+    return {"mappers": [mapper for reply in replies(limits) for mapper in (_grpc(reply), _http(reply))]}
+
+
+def _grpc(reply: Reply) -> Json:
+    sentence = " ".join([reply.sentence, *(d["message"] for d in reply.details)])
+    return {
+        "filter": _all_of(_status(reply.on), _is_grpc(), reply.only_if),
+        "body_format_override": {"text_format_source": {"inline_string": _literal(sentence)}},
+        "headers_to_add": _headers(reply.headers | {"grpc-status": str(reply.grpc)}),
+    }
+
+
+def _http(reply: Reply) -> Json:
+    body = {"error": reply.sentence, "code": reply.code, "details": list(reply.details)}
+    mapper: Json = {
+        "filter": _all_of(_status(reply.on), reply.only_if),
+        "body_format_override": {
+            "content_type": "application/json",
+            "text_format_source": {"inline_string": _literal(json.dumps(body))},
+        },
+    }
+    if reply.headers:
+        mapper["headers_to_add"] = _headers(reply.headers)
+    if reply.status is not None:
+        mapper["status_code"] = reply.status
+    return mapper
+
+
+def _literal(text: str) -> str:
+    """A lone percent sign would start one of Envoy's commands."""
+    assert text.replace("%METADATA(", "").replace(")%", "").count("%") == 0, text
+    return text
+
+
+def _headers(headers: dict[str, str]) -> list[Json]:
+    return [
+        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for key, value in headers.items()
+    ]
+
+
+# --- filters --------------------------------------------------------------------------------------
+
+
+def _all_of(*filters: Json | None) -> Json:
+    given = [f for f in filters if f is not None]
+    return given[0] if len(given) == 1 else {"and_filter": {"filters": given}}
+
+
+def _status(status: int) -> Json:
+    value = {"default_value": status, "runtime_key": "quintet.none"}  # Envoy insists on a key
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def _is_grpc() -> Json:
+    match = {"safe_regex": {"regex": r"application/grpc(\+.*)?"}}
+    return {"header_filter": {"header": {"name": "content-type", "string_match": match}}}
+
+
+def _path_prefix(prefix: str) -> Json:
+    return {"header_filter": {"header": {"name": ":path", "string_match": {"prefix": prefix}}}}
+
+
+def _flags(*flags: str) -> Json:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _verification(message: str) -> Json:
+    """What jwt_authn found wrong; it hands that on as metadata even though its own reply is stripped."""
+    path = [{"key": STATUS_KEY}, {"key": "message"}]
+    matcher = {"filter": JWT, "path": path, "value": {"string_match": {"exact": message}}}
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": False}}
