@@ -55,9 +55,9 @@ def choose(wanted: Iterable[str], known: Sequence[str]) -> list[str]:
     names = [name.replace("-", "_") for text in wanted for name in text.replace(",", " ").split()]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise StackError(f"{name} is not a model in gateway/local.yaml{hint}")
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise StackError(f"{name} is not a model in gateway/local.yaml; {hint}")
     return [name for name in known if not names or name in names]
 
 

@@ -34,9 +34,9 @@ def _holder(port: int) -> str | None:
     """Who listens there, as far as this user may know."""
     try:
         for connection in psutil.net_connections("tcp"):
-            # (): a socket without an address
-            listening = connection.status == psutil.CONN_LISTEN and connection.laddr != ()
-            if listening and connection.laddr[1] == port and connection.pid:
+            listening = connection.status == psutil.CONN_LISTEN
+            # A socket may have no address at all.
+            if listening and getattr(connection.laddr, "port", None) == port and connection.pid:
                 return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except (psutil.Error, OSError):
         pass
