@@ -18,26 +18,12 @@ from typing import Any, TypeGuard
 import torch
 from safetensors import SafetensorError, safe_open
 
+from predictors.prompt_classifier.scoring import TARGETS, ScoringConfig
 from predictors.runtime.errors import LoadError
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 TOKENIZER_NAME = "tokenizer.json"
-
-TARGETS: Mapping[str, int] = {
-    "task_type": 12,
-    "creativity_scope": 3,
-    "reasoning": 2,
-    "contextual_knowledge": 2,
-    "number_of_few_shots": 6,
-    "domain_knowledge": 4,
-    "no_label_reason": 1,
-    "constraint_ct": 2,
-}
-"""Head N of the checkpoint is the N-th target here, with that many classes.
-
-The order is pinned because config.json cannot be trusted with it: a re-saved config sorts ``target_sizes``
-by name, and heads built from it in that order would be silently permuted."""
 
 HEAD_SIZE = 64
 """Width of one attention head: every DeBERTa-v3 has 64, and no tensor's shape tells it."""
@@ -45,18 +31,6 @@ HEAD_SIZE = 64
 _PICKLE_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
 _IGNORED_KEYS = frozenset({"backbone.embeddings.position_ids"})
 """An index buffer that older transformers saved beside the weights; DeBERTa-v3 never reads it."""
-
-
-@dataclass(frozen=True)
-class ScoringConfig:
-    """What of config.json the scores need; the rest of that file is an artefact of its history."""
-
-    task_type_map: tuple[str, ...]
-    """Names of the twelve task types, by class index."""
-    weights: Mapping[str, tuple[float, ...]]
-    """Per target but ``task_type``: the weight of each class in the score."""
-    divisors: Mapping[str, float]
-    """Per target but ``task_type``: what the weighted sum is divided by."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +59,7 @@ class Checkpoint:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read and verify the checkpoint in ``folder``; a :class:`LoadError` says in one sentence what is wrong."""
+    """Read and verify the checkpoint in ``folder``; a :class:`LoadError` says in a sentence what is wrong."""
     weights_file = _require_files(folder)
     config = _read_config(folder / CONFIG_NAME)
     tensors = _read_tensors(weights_file)

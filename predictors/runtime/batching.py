@@ -221,6 +221,8 @@ class Batcher(Generic[Work, Result]):
         running = self._running.entries if self._running else []
         for entry in itertools.chain(self._waiting, running, *self._retries):
             _fail(entry.call, Unavailable(_STOPPED, retry_after=1))
+        self._waiting.clear()
+        self._retries.clear()
         self.engine.stop()
 
     # -- forming batches

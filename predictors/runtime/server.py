@@ -107,6 +107,7 @@ class PredictorServer(kserve.ModelServer):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         serving = asyncio.create_task(rest.serve(http))
+        logger.info("Listening.", extra={"fields": {"http": self.http_port, "grpc": self.grpc_port}})
         loaded = self._load(loop)
         stopping = asyncio.create_task(stop.wait())
         try:

@@ -1,0 +1,129 @@
+"""prompt_classifier as the runtime sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import APIRouter
+
+from predictors.prompt_classifier import routes
+from predictors.prompt_classifier.scoring import Classification, classify
+from predictors.prompt_classifier.settings import ClassifierSettings
+from predictors.prompt_classifier.tokenizer import MAX_TOKENS, PromptTokenizer, TokenizedPrompt
+from predictors.runtime.cpus import available_cpus
+from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.errors import Internal, InvalidValue, LoadError, ServiceError
+from predictors.runtime.predictor import Predictor
+from predictors.runtime.tensors import TensorSpec, detail
+
+if TYPE_CHECKING:
+    from predictors.prompt_classifier.checkpoint import Checkpoint
+    from predictors.prompt_classifier.engine import Engine
+
+_DATATYPES = {"str": "BYTES", "float": "FP32", "bool": "BOOL"}
+
+# Known to every checkpoint, real or demo: a coding task of few words, and one far beyond the context.
+_SELF_TEST = ("Prompt: Write a Python script that uses a for loop.", "word " * (MAX_TOKENS + 100))
+
+
+class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
+    name = "prompt_classifier"
+    title = "Prompt task and complexity classifier"
+    inputs = (TensorSpec("prompt", "BYTES"),)
+    outputs = tuple(TensorSpec(field.name, _DATATYPES[str(field.type)]) for field in fields(Classification))
+
+    def __init__(self, settings: ClassifierSettings) -> None:
+        self._settings = settings
+        self._checkpoint: Checkpoint
+        self._tokenizer: PromptTokenizer
+        self._engine: Engine
+        self._loaded = False
+
+    def load(self, progress: Callable[[str], None]) -> None:
+        # Only now, in the thread that loads: importing torch takes seconds, and the port is to open at once.
+        progress("importing the libraries")
+        from predictors.prompt_classifier.checkpoint import load_checkpoint
+        from predictors.prompt_classifier.engine import build_engine
+
+        settings = self._settings
+        progress("reading the checkpoint")
+        self._checkpoint = checkpoint = load_checkpoint(settings.model_dir)
+        self._tokenizer = PromptTokenizer(
+            checkpoint.tokenizer_file, windowed=settings.long_prompts == "window"
+        )
+        progress("preparing the engine")
+        self._engine = build_engine(
+            checkpoint, engine=settings.engine, threads=settings.threads or available_cpus()
+        )
+        # Every length of table and buffer the engine will meet is touched before the first caller comes.
+        progress("warming up")
+        rng = np.random.default_rng(0)
+        for length in (2, 16, 64, 128, 256, MAX_TOKENS):
+            rows = max(1, min(settings.max_batch_items, settings.max_batch_tokens // length))
+            ids = rng.integers(0, checkpoint.shape.vocab, (rows, length), dtype=np.int32)
+            self._engine.logits(list(ids))
+        self._loaded = True
+
+    def self_test(self) -> None:
+        works = self._tokenizer.encode(_SELF_TEST)
+        together = self._results(works)
+        for work, result in zip(works, together, strict=True):
+            alone = self._results([work])[0]
+            if isinstance(result, ServiceError) or isinstance(alone, ServiceError):
+                raise LoadError("The self-test failed: the model's output is not finite.")
+            if alone.task_type_1 != result.task_type_1:
+                raise LoadError("The self-test failed: a prompt is classified differently in a batch.")
+
+    def parse(self, fields: Mapping[str, Any]) -> str:
+        for name in fields:
+            if name != "prompt":
+                raise InvalidValue("unknown field", details=[detail(name, "is not a field of this model")])
+        prompt = fields.get("prompt")
+        if not isinstance(prompt, str):
+            raise InvalidValue("wrong type", details=[detail("prompt", "must be a string")])
+        return prompt
+
+    def prepare(self, items: Sequence[str]) -> Sequence[TokenizedPrompt]:
+        return self._tokenizer.encode(items)
+
+    def tokens(self, work: TokenizedPrompt) -> int:
+        return work.tokens
+
+    def run(self, batch: Sequence[TokenizedPrompt]) -> Sequence[Classification | ServiceError]:
+        return self._results(batch)
+
+    def render(self, result: Classification) -> Mapping[str, Any]:
+        return asdict(result)
+
+    def routes(self, dataplane: DataPlane[str, Classification]) -> APIRouter:
+        return routes.router(dataplane, self)
+
+    def description(self) -> Mapping[str, str]:
+        if not self._loaded:
+            return {}
+        engine = self._engine
+        return {
+            "engine": engine.name,
+            "device": engine.device,
+            "dtype": engine.dtype,
+            "checksum": self._checkpoint.checksum,
+        }
+
+    def token_lengths(self, prompts: Sequence[str]) -> list[int]:
+        return [work.tokens for work in self._tokenizer.encode(prompts)]
+
+    def _results(self, works: Sequence[TokenizedPrompt]) -> list[Classification | ServiceError]:
+        windows = [window for work in works for window in work.windows]
+        rows = iter(self._engine.logits(windows))
+        return [self._score(work, [next(rows) for _ in work.windows]) for work in works]
+
+    def _score(self, work: TokenizedPrompt, rows: list[np.ndarray]) -> Classification | ServiceError:
+        # The heads are linear over the mean of all tokens, so the mean over several windows' tokens is the
+        # mean of the windows' logits weighted by their lengths.
+        logits = np.average(rows, axis=0, weights=[len(window) for window in work.windows])
+        if not np.isfinite(logits).all():
+            return Internal("The model's output for this prompt is not finite.")
+        return classify(logits.astype(np.float32), work.truncated, self._checkpoint.config)
