@@ -27,8 +27,6 @@ STARTING_SECONDS = 900.0
 NOT_LOADED = 3
 """The exit code by which a predictor says that its checkpoint cannot be served."""
 
-_DEMO = "import sys; from hack.demo_models import demo_checkpoint; print(demo_checkpoint(sys.argv[1]))"
-
 
 @dataclass
 class Stack:
@@ -116,7 +114,9 @@ class Stack:
         usual = folder.timings().get(name)
         began = time.monotonic()
         # SIGINT, so that Python unwinds and takes its half-made files away.
-        child = self._start(name, ["-c", _DEMO, model], folder, capture=True, stop_signal=signal.SIGINT)
+        child = self._start(
+            name, ["-m", "hack.demo_models", model], folder, capture=True, stop_signal=signal.SIGINT
+        )
         while (code := await child.exited(within=1.0)) is None:
             step = (last_lines(child.command.log, 1) or ["making a demo checkpoint (once)"])[0]
             self.progress.update(name, step, time.monotonic() - began, usual)

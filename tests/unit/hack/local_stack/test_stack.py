@@ -177,7 +177,7 @@ def test_demo_checkpoint_that_cannot_be_made(clone: Clone, start: Start) -> None
     code, _, said = start().end()
     assert code == 1
     assert "make run: alpha's demo checkpoint was not made: ended with exit code 1\n" in said
-    assert said.endswith("  no space left on device\n")
+    assert said.endswith("  error: no space left on device\n")
     assert clone.trace == []
 
 
