@@ -1,0 +1,112 @@
+"""``python -m hack.demo_models [MODEL ...]``: makes the models' demo checkpoints, each once, outside the
+clone.
+
+A model has one when it has a package ``predictors/<model>/demo``; its command takes the folder to make. The
+cache folder's name holds a digest of that package's sources, so a changed recipe is a new checkpoint and an
+old one is never taken for it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+OnLine = Callable[[str], None]
+
+
+class DemoFailed(Exception):
+    """A demo checkpoint could not be made; one sentence, then the last lines its maker said."""
+
+
+def demo_models(root: Path = ROOT) -> list[str]:
+    """Every model that has a demo package, found by looking."""
+    return sorted(main.parent.parent.name for main in root.glob("predictors/*/demo/__main__.py"))
+
+
+def cache_folder(model: str, root: Path = ROOT) -> Path:
+    """Where the model's checkpoint belongs, made or not."""
+    cache = Path(os.environ.get("QUINTET_CACHE") or Path.home() / ".cache" / "quintet").expanduser()
+    return cache.absolute() / "demo" / f"{model}-{_digest(root / 'predictors' / model / 'demo')}"
+
+
+def demo_checkpoint(model: str, on_line: OnLine | None = None, root: Path = ROOT) -> Path:
+    """The folder of the model's demo checkpoint, which is made first if it is not there.
+
+    ``on_line`` gets what the maker says, line by line; without it the maker writes to this process's
+    terminal.
+    """
+    if model not in demo_models(root):
+        known = ", ".join(demo_models(root)) or "none"
+        raise DemoFailed(f"There is no demo checkpoint for {model!r}; there is one for: {known}.")
+    folder = cache_folder(model, root)
+    if not folder.is_dir():
+        with _one_at_a_time(folder):
+            if not folder.is_dir():  # made by someone else while this process waited
+                _make(model, folder, on_line, root)
+    return folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    models = list(sys.argv[1:] if arguments is None else arguments) or demo_models()
+    try:
+        for model in models:
+            print(demo_checkpoint(model), flush=True)
+    except DemoFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _digest(package: Path) -> str:
+    """Over names and contents of the sources; the format version is one of them."""
+    digest = hashlib.sha256()
+    for source in sorted(package.rglob("*.py")):
+        digest.update(f"{source.relative_to(package).as_posix()}\0".encode())
+        digest.update(source.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Held by the kernel for this process, so a killed one holds nobody up."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (folder.parent / f"{folder.name}.making").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise DemoFailed(f"The cache folder {folder.parent} cannot be used: {error.strerror}.") from error
+
+
+def _make(model: str, folder: Path, on_line: OnLine | None, root: Path) -> None:
+    command = [sys.executable, "-m", f"predictors.{model}.demo", str(folder)]
+    # The maker's words go to stderr: this command's own output is the folders, for scripts to read.
+    output = subprocess.PIPE if on_line else sys.stderr
+    tail: list[str] = []
+    with subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.STDOUT, text=True) as child:
+        try:
+            if on_line and child.stdout:
+                for line in child.stdout:
+                    tail = [*tail[-9:], line.rstrip()]
+                    on_line(line.rstrip("\n"))
+            status = child.wait()
+        except BaseException:
+            child.terminate()
+            raise
+    if status or not folder.is_dir():
+        said = "\n".join(["", *tail]) if tail else ""
+        raise DemoFailed(f"The demo checkpoint of {model} was not made (exit status {status}).{said}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""``python -m predictors.prompt_classifier.demo OUT_DIR``: makes the demo checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from predictors.prompt_classifier.demo.checkpoint import (
+    CannotWrite,
+    check_target,
+    only_writer,
+    write_checkpoint,
+)
+
+THREADS = 2
+NEEDED_BYTES = 12_000_000
+"""About twice what the files take."""
+
+
+class ProgressLine:
+    """One line, rewritten in place on a terminal and repeated every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._begun = time.monotonic()
+        self._what = ""
+        self._shown = float("-inf")
+
+    def __call__(self, what: str, step: int, steps: int) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._begun, self._shown = what, now, float("-inf")
+        if now - self._shown < (0.2 if self._terminal else 5) and step < steps:
+            return
+        self._shown = now
+        spent = now - self._begun
+        text = f"prompt_classifier demo: {what}"
+        if steps > 1 and step and spent:
+            rate = step / spent
+            text += f", step {step}/{steps}, {rate:.1f}/s, {(steps - step) / rate:.0f} s left"
+        sys.stderr.write(f"\r\033[K{text}" if self._terminal else f"{text}\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._terminal:
+            sys.stderr.write("\r\033[K")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m predictors.prompt_classifier.demo", description=__doc__)
+    parser.add_argument(
+        "out", type=Path, metavar="OUT_DIR", help="the checkpoint's folder; an older one is replaced"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a poor model in a few seconds, for tests of the files"
+    )
+    options = parser.parse_args(arguments)
+    # A stop from outside unwinds like Ctrl-C, so that nothing half-written stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        make(options.out.resolve(), quick=options.quick)
+    except CannotWrite as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; nothing was left behind\n")
+        return 130
+    return 0
+
+
+def make(folder: Path, *, quick: bool) -> None:
+    progress = ProgressLine()
+    with only_writer(folder):
+        check_target(folder, NEEDED_BYTES)
+        progress("loading torch and transformers (up to 20 s)", 0, 1)
+        # Two threads that spin while they wait would each hold a core another process could use.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        from predictors.prompt_classifier.demo.build import build
+
+        files, summary = build(progress, quick=quick, threads=THREADS)
+        write_checkpoint(folder, files)
+    progress.close()
+    sys.stdout.write(f"{summary}\nwritten to {folder}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Puts a set of files in place as one folder: all of it or none of it.
+
+The files are written into a hidden folder beside the target, synced, and renamed. A lock file beside it,
+which the kernel gives back when its holder dies, keeps two writers apart; whoever holds it may sweep away
+what a killed writer left.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+MARK = "config.json"
+"""A folder that holds this file is taken for a checkpoint, and may be replaced by a new one."""
+
+
+class CannotWrite(Exception):
+    """The checkpoint was not written; one sentence says why."""
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Waits until no other run writes to the folder, then sweeps away what killed ones left."""
+    lock = folder.parent / f".{folder.name}.lock"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        handle = _locked(lock)
+    except OSError as error:
+        raise CannotWrite(_sentence(folder, error)) from error
+    try:
+        for leftover in folder.parent.glob(f".{folder.name}.partial-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def check_target(folder: Path, needed: int) -> None:
+    """Says before the long work what could only fail after it."""
+    if folder.exists() and not folder.is_dir():
+        raise CannotWrite(f"{folder} is a file, not a folder for a checkpoint.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise CannotWrite(
+            f"{folder} holds other files; name a new folder, or one with a checkpoint to replace."
+        )
+    free = shutil.disk_usage(folder.parent).free
+    if free < needed:
+        room = f"{free / 1e6:.1f} MB left, the checkpoint needs {needed / 1e6:.0f} MB"
+        raise CannotWrite(f"The disk under {folder.parent} has {room}.")
+
+
+def write_checkpoint(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Call with ``only_writer`` held. An older checkpoint in the folder is replaced."""
+    partial: Path | None = None
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+        partial.chmod(0o755)
+        for name, content in files.items():
+            _write_synced(partial / name, content)
+        _sync_folder(partial)
+        if folder.exists():
+            # Moved aside under a name that the next run sweeps away, should this one die in between.
+            folder.rename(partial.with_name(f"{partial.name}-old"))
+        partial.rename(folder)
+        _sync_folder(folder.parent)
+    except OSError as error:
+        raise CannotWrite(_sentence(folder, error)) from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(partial.with_name(f"{partial.name}-old"), ignore_errors=True)
+
+
+def _locked(path: Path) -> int:
+    """The lock file, open and ours."""
+    while True:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # Its last holder removed it: what was locked may be a file that is no longer there.
+        try:
+            if os.stat(path).st_ino == os.fstat(handle).st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        os.close(handle)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sentence(folder: Path, error: OSError) -> str:
+    reason = (
+        "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or str(error))
+    )
+    return f"The checkpoint could not be written to {folder}: {reason}; nothing was left behind."
