@@ -24,7 +24,6 @@ import uvloop
 from grpc import aio
 from kserve.model_server import app as sdk_app
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
-from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kserve.protocol.rest.server import RESTServer, _RefreshingServer
 
 from predictors.runtime.app import App
@@ -196,7 +195,6 @@ class PredictorServer(kserve.ModelServer):
     async def _start_grpc(self, dataplane: DataPlane[Any, Any]) -> aio.Server:
         limit = self._settings.max_body_bytes
         server = aio.server(
-            interceptors=(ExceptionToStatusInterceptor(),),
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", -1),

@@ -21,12 +21,16 @@ Outputs = list[dict[str, Any]]
 
 
 class Refusal(Exception):
-    """What a caller was told instead of an answer, in the words REST uses for it."""
+    """What a caller was told instead of an answer: status or gRPC code, and the body."""
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
+    def __init__(self, status: int | str, body: dict[str, Any]) -> None:
         super().__init__(status, body)
         self.status = status
         self.body = body
+
+    @property
+    def code(self) -> str:
+        return self.body["code"]
 
     @property
     def fields(self) -> list[str]:
@@ -131,21 +135,12 @@ TRANSPORTS: dict[str, Callable[[Target, Items], Outputs]] = {
     "gRPC raw": grpc_raw,
 }
 
-_STATUS = {
-    grpc.StatusCode.INVALID_ARGUMENT: 422,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-    grpc.StatusCode.INTERNAL: 500,
-}
-
 
 def refusal(error: grpc.RpcError) -> Refusal:
     assert isinstance(error, grpc.Call)
     trailing: dict[str, str] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]
-    body = json.loads(trailing.get("quintet-error", '{"details": []}'))
-    return Refusal(_STATUS[error.code()], body)
+    body = json.loads(trailing["quintet-error"])
+    return Refusal(error.code().name, body)
 
 
 def _grpc(target: Target, request: pb.ModelInferRequest) -> Outputs:
@@ -172,7 +167,8 @@ def _v2(target: Target) -> str:
 
 
 def _columns(target: Target, items: Items) -> list[tuple[TensorSpec, list[Any]]]:
-    given = [spec for spec in target.inputs if any(spec.name in item for item in items)]
+    """The inputs the items have; of no items, those that must be there."""
+    given = [s for s in target.inputs if any(s.name in item for item in items) or not (items or s.optional)]
     return [(spec, [item[spec.name] for item in items]) for spec in given]
 
 

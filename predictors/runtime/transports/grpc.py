@@ -40,6 +40,7 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+_NO_SUCH_MODEL = "This server has no model of that name."
 _ROUTE = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -55,9 +56,13 @@ class Servicer(InferenceServicer):
     async def ServerReady(self, request, context) -> pb.ServerReadyResponse:  # noqa: N802, ARG002
         return pb.ServerReadyResponse(ready=self._model.lifecycle.ready)
 
-    async def ModelReady(self, request, context) -> pb.ModelReadyResponse:  # noqa: N802, ARG002
-        self._check_name_or_none(request.name)
+    async def ModelReady(self, request, context) -> pb.ModelReadyResponse:  # noqa: N802
+        await self._check_name(request.name, context)
         return pb.ModelReadyResponse(ready=self._model.lifecycle.ready)
+
+    async def ModelMetadata(self, request, context) -> pb.ModelMetadataResponse:  # noqa: N802
+        await self._check_name(request.name, context)
+        return await super().ModelMetadata(request, context)
 
     async def RepositoryModelLoad(self, request, context) -> NoReturn:  # noqa: N802, ARG002
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "One process serves one model.")
@@ -104,7 +109,8 @@ class Servicer(InferenceServicer):
             request_id.reset(token)
 
     async def _infer(self, request: pb.ModelInferRequest, context) -> pb.ModelInferResponse:
-        self._check_name_or_none(request.model_name)
+        if request.model_name != self._model.predictor.name:
+            raise NotFound(_NO_SUCH_MODEL)
         self._model.check_accepting()
         wanted = self._wanted(request)
         rows = read_inputs(self._model, _inputs(request))
@@ -135,10 +141,10 @@ class Servicer(InferenceServicer):
                 raise malformed(f"outputs[{i}].name", f"must be one of {', '.join(known)}")
         return [known[output.name] for output in request.outputs] or list(known.values())
 
-    def _check_name_or_none(self, name: str) -> None:
+    async def _check_name(self, name: str, context) -> None:
         # The path is one for all models, so a call that was routed wrongly must not be answered.
         if name != self._model.predictor.name:
-            raise NotFound("This server has no model of that name.")
+            await self._abort(context, NotFound(_NO_SUCH_MODEL))
 
     async def _abort(self, context, error: ServiceError) -> None:
         trailing = [("quintet-error", json.dumps(error.body()))]

@@ -97,7 +97,7 @@ def read_inputs(dataplane: DataPlane[Any, Any], given: Sequence[Tensor]) -> list
             raise malformed(f"{field}.name", f"must be one of {', '.join(specs)}")
         if name in columns:
             raise malformed(f"{field}.name", f"{name} is given twice")
-        if isinstance(shape, (list, tuple)) and shape and type(shape[0]) is int:
+        if isinstance(shape, (list, tuple)) and shape and type(shape[0]) is int and shape[0] >= 0:
             dataplane.check_count(shape[0], field)
         columns[name] = tensors.decode(spec, datatype, shape, data, field)
     for name, spec in specs.items():
