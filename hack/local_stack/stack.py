@@ -119,8 +119,8 @@ class Stack:
         )
         while (code := await child.exited(within=1.0)) is None:
             step = (last_lines(child.command.log, 1) or ["making a demo checkpoint (once)"])[0]
-            self.progress.update(name, step, time.monotonic() - began, usual)
-        self.progress.forget(name)
+            self.progress.update(model, step.removeprefix(f"{model} "), time.monotonic() - began, usual)
+        self.progress.forget(model)
         self.children.remove(child)
         output = (await child.output()).strip()
         if code:

@@ -92,13 +92,18 @@ def test_progress_on_a_terminal_is_one_line_that_moves() -> None:
     assert screen.getvalue().endswith("\r\x1b[K  alpha: ready after 4.0 s\n")
 
 
-def test_progress_elsewhere_is_a_line_a_change() -> None:
+def test_progress_elsewhere_is_a_line_a_step_and_now_and_then_its_count() -> None:
     log = io.StringIO()
     progress = Progress(log)
-    for seconds in (1, 2, 3):
-        progress.update("alpha", "loading", seconds, None)
-    progress.update("alpha", "warming up", 4, None)
-    assert log.getvalue() == "  alpha: loading\n  alpha: warming up\n"
+    for seconds in range(20):
+        progress.update("alpha", f"training, step {seconds}/20", seconds, None)
+    progress.update("alpha", "warming up", 20, None)
+    said = [line.strip() for line in log.getvalue().splitlines()]
+    assert said == [
+        "alpha: training, step 0/20",
+        "alpha: training, step 15/20",
+        "alpha: warming up",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_demo_checkpoint_that_cannot_be_made(clone: Clone, start: Start) -> None
 def test_ctrl_c_while_the_demo_checkpoint_is_made(clone: Clone, start: Start) -> None:
     (clone.root / "demo-takes-long").touch()
     run = start()
-    run.wait_for("demo-alpha: epoch 1 of 9")
+    run.wait_for("alpha: epoch 1 of 9")
     run.ctrl_c()
     assert run.end()[0] == 0
     clone.assert_nothing_left()

@@ -4,7 +4,6 @@ import signal
 import sys
 from pathlib import Path
 
-
 if Path("demo-fails").exists():
     sys.exit("error: no space left on device")
 if Path("demo-takes-long").exists():
