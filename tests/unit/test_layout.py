@@ -14,9 +14,8 @@ from hack.local_stack import hints
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = sorted(
-    folder.name
-    for folder in (ROOT / "predictors").iterdir()
-    if (folder / "__init__.py").exists() and folder.name != "runtime"
+    {file.relative_to(ROOT / "predictors").parts[0] for file in (ROOT / "predictors").glob("*/*.py")}
+    - {"runtime"}
 )
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -28,6 +27,7 @@ def test_there_is_a_model() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_is_complete(model: str) -> None:
     """What the local stack, the locks and the gateway look for by the model's name alone."""
+    assert (ROOT / "predictors" / model / "__init__.py").exists(), "without it no import rule sees the folder"
     assert (ROOT / "predictors" / model / "__main__.py").exists(), "python -m predictors.<model> starts it"
     assert model.replace("_", "-") in PYPROJECT["project"]["optional-dependencies"], "an extra is an image"
     config = yaml.safe_load((ROOT / "gateway" / "local.yaml").read_text())
