@@ -17,7 +17,7 @@ from gateway import process
 from gateway import token as tokens
 from gateway.config import Algorithm, parse_duration
 from gateway.errors import GatewayError, UsageError
-from gateway.keys import read_secret
+from gateway.keys import read_secret, resolve
 from gateway.loading import Loaded, known_scopes, load
 from gateway.render import render as render_files
 from gateway.serve import serve as run
@@ -127,7 +127,7 @@ def _signing_key(loaded: Loaded, issuer: str, key_file: Path | None, kid: str | 
     if key_file is None:
         if not chosen.keys.secret_files:
             raise UsageError(f"issuer {issuer} has no shared secret: give --key-file")
-        return tokens.secret_key(read_secret(loaded.base / chosen.keys.secret_files[0]), kid)
+        return tokens.secret_key(read_secret(resolve(loaded.base, chosen.keys.secret_files[0])), kid)
     try:
         pem = key_file.read_bytes()
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config import Config, Issuer, Kind, Limits, Model, Timeouts
-from gateway.replies import JWT, METADATA, NEEDS, STATUS_KEY, local_reply_config
+from gateway.replies import METADATA, NEEDS, local_reply_config, overwrite
 from gateway.routes import PORTAL, Route, accepted_scopes, refused_methods, route_table
 
 Json = dict[str, Any]
@@ -21,6 +21,7 @@ MODEL_METADATA = "quintet-model"
 #: Set by the gateway alone. Stripped before any filter runs, whatever the route.
 OWN_HEADERS = (SUBJECT_HEADER, "x-request-id")
 
+JWT = "envoy.filters.http.jwt_authn"
 TOKEN_RBAC = "quintet.token"
 SCOPE_RBAC = "quintet.scope"
 _RBAC = "envoy.extensions.filters.http.rbac.v3"
@@ -96,8 +97,8 @@ def _http_manager(config: Config, keys: Path) -> Json:
             "initial_stream_window_size": 1 << 18,
             "initial_connection_window_size": 1 << 20,
         },
-        # No caller is trusted: x-envoy-* from an address that is taken for internal would be obeyed, and an empty
-        # list would mean loopback and RFC 1918. So the list holds one address that nobody has.
+        # No caller is trusted: x-envoy-* from an address taken for internal would be obeyed, and an empty
+        # list means loopback and RFC 1918. So the list holds one address that nobody has.
         use_remote_address=True,
         internal_address_config={"cidr_ranges": [{"address_prefix": "0.0.0.0", "prefix_len": 32}]},
         generate_request_id=True,
@@ -194,7 +195,6 @@ def _provider(issuer: Issuer, keys: Path) -> Json:
         "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
         "header_in_metadata": "header",
         "payload_in_metadata": "payload",
-        "failed_status_in_metadata": STATUS_KEY,
         "normalize_payload_in_metadata": {"space_delimited_claims": ["scope", "scp"]},
         "claim_to_headers": [{"header_name": SUBJECT_HEADER, "claim_name": "sub"}],
         **_key_source(issuer, keys),
@@ -290,7 +290,7 @@ def _routes(config: Config) -> list[Json]:
                 "name": f"405 {route.path}",
                 "match": _path_match(route),
                 "direct_response": {"status": 405},
-                "response_headers_to_add": [{"header": {"key": "allow", "value": ", ".join(methods)}}],
+                "response_headers_to_add": [overwrite("allow", ", ".join(methods))],
                 **_any_good_token(),
             }
         )
@@ -301,7 +301,7 @@ def _routes(config: Config) -> list[Json]:
 
 def _any_good_token() -> Json:
     """For answers that are the same to every caller with a token; TOKEN_RBAC has judged that already."""
-    return _policy(_allow_on_route("any", {"any": True}), "a subject and a key id", None)
+    return _policy(_allow_on_route("any", {"any": True}), "nothing more", None)
 
 
 def _route(route: Route, config: Config) -> Json:
@@ -315,12 +315,16 @@ def _route(route: Route, config: Config) -> Json:
         action["prefix_rewrite"] = route.rewrite
     timeouts = config.models[route.model].timeouts if route.model else Timeouts(unary=5)
     action |= _timeouts(route.kind, timeouts) | {"retry_policy": _retries()}
-    return {
+    built: Json = {
         "name": f"{route.method} {route.path}" + (f" {route.model}" if route.grpc else ""),
         "match": match | {"headers": headers},
         "route": action,
         **(_open(route) if route.scope is None else _scoped(route, route.scope)),
     }
+    if route.grpc:
+        # Sent twice, the first one decides; the predictor shall see no other than the one that was judged.
+        built["request_headers_to_add"] = [overwrite(MODEL_METADATA, str(route.model))]
+    return built
 
 
 def _path_match(route: Route) -> Json:
@@ -414,7 +418,8 @@ def _model_clusters(name: str, model: Model) -> list[Json]:
 
 def _cluster(name: str, host: str, port: int, *, max_requests: int, h2: bool = False) -> Json:
     threshold = {
-        "max_connections": max_requests,
+        # Never what a request waits for: it would wait here, unseen, where the model's queue has a deadline.
+        "max_connections": 1 << 20,
         "max_pending_requests": max_requests,
         "max_requests": max_requests,
         "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 3},

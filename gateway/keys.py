@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def issuer_jwks(issuer: Issuer, base: Path, where: str) -> tuple[Jwks | None, li
     keys = issuer.keys
     if keys.jwks_file is not None:
         try:
-            return read_public_jwks(base / keys.jwks_file, issuer.allowed_algorithms), []
+            return read_public_jwks(resolve(base, keys.jwks_file), issuer.allowed_algorithms), []
         except KeyProblem as error:
             return None, [Problem(f"{where}.keys.jwks_file", str(error))]
     if not keys.secret_files:
@@ -137,12 +138,17 @@ def issuer_jwks(issuer: Issuer, base: Path, where: str) -> tuple[Jwks | None, li
     secrets: list[Secret] = []
     for i, file in enumerate(keys.secret_files):
         try:
-            secrets.append(read_secret(base / file))
+            secrets.append(read_secret(resolve(base, file)))
         except KeyProblem as error:
             problems.append(Problem(f"{where}.keys.secret_files[{i}]", str(error)))
     if len({s.kid for s in secrets}) != len(secrets):
         problems.append(Problem(f"{where}.keys.secret_files", "two files hold the same secret"))
     return secret_jwks(secrets), problems
+
+
+def resolve(base: Path, file: Path) -> Path:
+    """Relative to the config's folder, and without the ``..`` that a reader would have to work out."""
+    return Path(os.path.normpath(base / file))
 
 
 def _read(path: Path) -> bytes:

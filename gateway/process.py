@@ -65,6 +65,9 @@ async def start_envoy(bootstrap: Path) -> asyncio.subprocess.Process:
         bootstrap,
         "--log-level",
         "warning",
+        # The access log of the last second is what one looks at when something is wrong.
+        "--file-flush-interval-msec",
+        "500",
         # One of us a container or a test: no shared memory segment to collide in.
         "--disable-hot-restart",
         stdin=asyncio.subprocess.DEVNULL,

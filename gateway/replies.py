@@ -19,8 +19,6 @@ Json = dict[str, Any]
 
 METADATA = "quintet"
 NEEDS = "needs"
-STATUS_KEY = "fs"
-JWT = "envoy.filters.http.jwt_authn"
 
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 3, 4, 5, 7, 8
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
@@ -40,6 +38,8 @@ class Reply:
     details: tuple[dict[str, str], ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
     only_if: Json | None = None
+    and_above: bool = False
+    """Every status from `on`."""
     status: int | None = None
     """Answer this instead of `on`."""
 
@@ -54,7 +54,7 @@ def replies(limits: Limits) -> list[Reply]:
             "The token has expired.",
             UNAUTHENTICATED,
             headers={"www-authenticate": 'Bearer realm="quintet", error="invalid_token"'},
-            only_if=_verification("Jwt is expired"),
+            only_if=_verification("Jwt_is_expired"),
         ),
         Reply(
             401,
@@ -62,7 +62,7 @@ def replies(limits: Limits) -> list[Reply]:
             "This needs a token: Authorization: Bearer <token>.",
             UNAUTHENTICATED,
             headers=_CHALLENGE,
-            only_if=_verification("Jwt is missing"),
+            only_if=_verification("Jwt_is_missing"),
         ),
         Reply(
             401,
@@ -73,10 +73,25 @@ def replies(limits: Limits) -> list[Reply]:
         ),
         Reply(
             403,
+            "malformed",
+            "Neither CONNECT nor an upgrade is answered here.",
+            INVALID_ARGUMENT,
+            only_if=_expression("response.code_details == 'upgrade_failed' || request.method == 'CONNECT'"),
+            status=400,
+        ),
+        Reply(
+            403,
+            "forbidden",
+            "The token is for somebody else: its audience is not this gateway.",
+            PERMISSION_DENIED,
+            only_if=_verification("Audiences_in_Jwt_are_not_allowed"),
+        ),
+        Reply(
+            403,
             "forbidden",
             "The token does not permit this.",
             PERMISSION_DENIED,
-            details=({"field": "token", "message": f"It must be made for this gateway and have {needs}."},),
+            details=({"field": "token", "message": f"It needs a subject, a key id and {needs}."},),
         ),
         Reply(
             404,
@@ -112,10 +127,12 @@ def replies(limits: Limits) -> list[Reply]:
         ),
         Reply(503, "unavailable", "The model cannot be reached now.", UNAVAILABLE, headers=_RETRY),
         Reply(504, "deadline_exceeded", "The model did not answer in time.", DEADLINE_EXCEEDED),
-        # What is left is rare and must still have the shape.
         Reply(400, "malformed", "The request is malformed.", INVALID_ARGUMENT),
+        Reply(426, "malformed", "HTTP/1.1 or HTTP/2 is needed.", INVALID_ARGUMENT),
+        Reply(501, "malformed", "The transfer-encoding is not known.", INVALID_ARGUMENT, status=400),
         Reply(502, "bad_gateway", "The model's answer could not be read.", INTERNAL),
-        Reply(500, "internal", "The gateway could not answer.", INTERNAL),
+        # What is left is rare, and must still have the shape.
+        Reply(400, "internal", "The gateway could not answer.", INTERNAL, and_above=True),
     ]
 
 
@@ -126,7 +143,7 @@ def local_reply_config(limits: Limits) -> Json:
 def _grpc(reply: Reply) -> Json:
     sentence = " ".join([reply.sentence, *(d["message"] for d in reply.details)])
     return {
-        "filter": _all_of(_status(reply.on), _is_grpc(), reply.only_if),
+        "filter": _all_of(_status(reply), _is_grpc(), reply.only_if),
         "body_format_override": {"text_format_source": {"inline_string": _literal(sentence)}},
         "headers_to_add": _headers(reply.headers | {"grpc-status": str(reply.grpc)}),
     }
@@ -135,7 +152,7 @@ def _grpc(reply: Reply) -> Json:
 def _http(reply: Reply) -> Json:
     body = {"error": reply.sentence, "code": reply.code, "details": list(reply.details)}
     mapper: Json = {
-        "filter": _all_of(_status(reply.on), reply.only_if),
+        "filter": _all_of(_status(reply), reply.only_if),
         "body_format_override": {
             "content_type": "application/json",
             "text_format_source": {"inline_string": _literal(json.dumps(body))},
@@ -155,10 +172,12 @@ def _literal(text: str) -> str:
 
 
 def _headers(headers: dict[str, str]) -> list[Json]:
-    return [
-        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        for key, value in headers.items()
-    ]
+    return [overwrite(key, value) for key, value in headers.items()]
+
+
+def overwrite(key: str, value: str) -> Json:
+    """A header that is there once and so, whatever was there before."""
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 # --- filters --------------------------------------------------------------------------------------
@@ -169,9 +188,9 @@ def _all_of(*filters: Json | None) -> Json:
     return given[0] if len(given) == 1 else {"and_filter": {"filters": given}}
 
 
-def _status(status: int) -> Json:
-    value = {"default_value": status, "runtime_key": "quintet.none"}  # Envoy insists on a key
-    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+def _status(reply: Reply) -> Json:
+    value = {"default_value": reply.on, "runtime_key": "quintet.none"}  # Envoy insists on a key
+    return {"status_code_filter": {"comparison": {"op": "GE" if reply.and_above else "EQ", "value": value}}}
 
 
 def _is_grpc() -> Json:
@@ -187,8 +206,16 @@ def _flags(*flags: str) -> Json:
     return {"response_flag_filter": {"flags": list(flags)}}
 
 
-def _verification(message: str) -> Json:
-    """What jwt_authn found wrong; it hands that on as metadata even though its own reply is stripped."""
-    path = [{"key": STATUS_KEY}, {"key": "message"}]
-    matcher = {"filter": JWT, "path": path, "value": {"string_match": {"exact": message}}}
-    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": False}}
+def _verification(finding: str) -> Json:
+    """What jwt_authn found wrong, for the access log, where it stays even though its own reply is stripped.
+
+    Not its failed_status_in_metadata: with several issuers that is what the last of them said, and of a
+    missing token it says nothing.
+    """
+    return _expression(f"response.code_details == 'jwt_authn_access_denied{{{finding}}}'")
+
+
+def _expression(expression: str) -> Json:
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    name = "envoy.access_loggers.extension_filters.cel"
+    return {"extension_filter": {"name": name, "typed_config": {"@type": kind, "expression": expression}}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ async def serve(loaded: Loaded, say: Callable[[str], None]) -> None:
             ("portal", LOOPBACK, config.portal.port),
         ]
     )
-    with tempfile.TemporaryDirectory(prefix="quintet-gateway-") as folder:
+    with tempfile.TemporaryDirectory(prefix="quintet-gateway-", ignore_cleanup_errors=True) as folder:
         bootstrap = render(loaded, Path(folder))
         await asyncio.to_thread(process.validate, bootstrap)
         envoy = await process.start_envoy(bootstrap)
@@ -44,7 +45,7 @@ async def serve(loaded: Loaded, say: Callable[[str], None]) -> None:
             asyncio.create_task(envoy.wait()): "Envoy",
             asyncio.create_task(portal.serve()): "The portal",
         }
-        announcing = asyncio.create_task(_announce(config, say))
+        announcing = asyncio.create_task(_when_ready(config, Path(folder), say))
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             ended = [name for task in done if (name := waits[task])]
@@ -84,8 +85,8 @@ class _Portal(uvicorn.Server):
         yield
 
 
-async def _announce(config: Config, say: Callable[[str], None]) -> None:
-    """Says when the first request can be sent."""
+async def _when_ready(config: Config, folder: Path, say: Callable[[str], None]) -> None:
+    """Says that requests can be sent; removes what Envoy has read by then: not even SIGKILL leaves keys."""
     loop = asyncio.get_running_loop()
     until = loop.time() + READY_SECONDS
     ready = f"http://{LOOPBACK}:{config.admin.port}/ready"
@@ -95,6 +96,7 @@ async def _announce(config: Config, say: Callable[[str], None]) -> None:
                 if (await client.get(ready)).status_code == 200:
                     address = config.listen.address
                     host = f"[{address}]" if ":" in address else address
+                    shutil.rmtree(folder, ignore_errors=True)
                     return say(f"gateway ready on http://{host}:{config.listen.port}")
             await asyncio.sleep(0.05)
     say(f"gateway: Envoy is not ready after {READY_SECONDS:.0f} s and is still starting")

@@ -1,0 +1,154 @@
+"""One gateway for the whole folder, in front of fake models whose names are made to be confused.
+
+`m1` and `m10`: one name is a prefix of the other. `slow` never answers, `down` is not there, `busy` takes one
+request at a time. Three issuers, one of each kind of key source.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway import forge, running
+from tests.gateway.fakes import FakeModel, Upstreams
+from tests.gateway.forge import Signer
+
+MAX_BODY = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Signers:
+    """`shared` signs with the first of two secrets, `rotated` with the second."""
+
+    shared: Signer
+    rotated: Signer
+    rs256: Signer
+    es256: Signer
+    eddsa: Signer
+    remote: Signer
+
+
+@dataclass
+class World:
+    """Everything a test talks to."""
+
+    gateway: running.Running
+    m1: FakeModel
+    m10: FakeModel
+    busy: FakeModel
+    slow: FakeModel
+    upstreams: Upstreams
+    signers: Signers
+
+    @property
+    def port(self) -> int:
+        return self.gateway.port
+
+    def token(self, scope: Any = "infer:m1", **changes: Any) -> str:
+        return self.signers.shared.token(scope, **changes)
+
+
+@pytest.fixture(scope="session")
+def signers() -> Signers:
+    def shared() -> Signer:
+        secret = secrets.token_bytes(32).hex().encode()
+        return Signer("https://shared.test", "quintet", "HS256", forge.kid_of_secret(secret), secret)
+
+    def company(algorithm: str, key: Any) -> Signer:
+        return Signer("https://company.test", "quintet-company", algorithm, f"company-{algorithm}", key)
+
+    return Signers(
+        shared=shared(),
+        rotated=shared(),
+        rs256=company("RS256", forge.make_rsa()),
+        es256=company("ES256", forge.make_ec()),
+        eddsa=company("EdDSA", forge.make_ed25519()),
+        remote=Signer("https://remote.test", "quintet", "RS256", "remote-1", forge.make_rsa()),
+    )
+
+
+def policy(models: dict[str, FakeModel], signers: Signers, folder: Path, down: int) -> dict[str, Any]:
+    """The config of the world, and the files it names."""
+    for name, signer in (("secret-1", signers.shared), ("secret-2", signers.rotated)):
+        (folder / name).write_bytes(signer.key + b"\n")
+    company = [forge.public_jwk(s) for s in (signers.rs256, signers.es256, signers.eddsa)]
+    (folder / "company.json").write_text(json.dumps({"keys": company}))
+
+    def model(name: str, **extra: Any) -> dict[str, Any]:
+        fake = models[name]
+        upstream = {"host": "127.0.0.1", "http_port": fake.http_port, "grpc_port": fake.grpc_port}
+        return {"upstream": upstream, "routes": [{"path": f"/domain/{name}"}]} | extra
+
+    m1_routes = [
+        {"path": "/domain/m1"},
+        {"path": "/benchmark", "scope": "bench:m1"},
+        {"path": "/stream/{job_id}", "methods": ["GET"], "kind": "stream"},
+        {"path": "/jobs/{job_id}", "methods": ["GET", "DELETE"], "kind": "job"},
+    ]
+    nobody = {"host": "127.0.0.1", "http_port": down, "grpc_port": down}
+    url = f"http://127.0.0.1:{models['m1'].http_port}/jwks.json"
+    return {
+        "issuers": [
+            {
+                "name": "shared",
+                "issuer": signers.shared.issuer,
+                "audiences": [signers.shared.audience],
+                "keys": {"secret_files": ["secret-1", "secret-2"]},
+            },
+            {
+                "name": "company",
+                "issuer": signers.rs256.issuer,
+                "audiences": [signers.rs256.audience],
+                "keys": {"jwks_file": "company.json"},
+            },
+            {
+                "name": "remote",
+                "issuer": signers.remote.issuer,
+                "audiences": [signers.remote.audience],
+                "keys": {"jwks_url": url},
+                "algorithms": ["RS256"],
+            },
+        ],
+        "models": {
+            "m1": model("m1", routes=m1_routes, timeouts={"stream_idle": "5s", "unary": "5s"}),
+            "m10": model("m10", kubernetes_name="m-ten"),
+            "slow": model("slow", timeouts={"unary": "300ms"}),
+            "busy": model("busy", max_requests=1),
+            "down": {"upstream": nobody, "routes": [{"path": "/domain/down"}]},
+        },
+        "limits": {"max_body_bytes": MAX_BODY},
+    }
+
+
+@pytest.fixture(scope="session")
+def world(signers: Signers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("gateway")
+    fakes = {name: FakeModel(name) for name in ("m1", "m10", "slow", "busy")}
+    fakes["m1"].jwks = {"keys": [forge.public_jwk(signers.remote)]}
+    upstreams = Upstreams(*fakes.values())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can take it, and nobody answers
+        config = policy(fakes, signers, folder, taken.getsockname()[1])
+        with upstreams.running(), running.gateway(folder, config) as gateway:
+            yield World(gateway, **fakes, upstreams=upstreams, signers=signers)
+
+
+@pytest.fixture(autouse=True)
+def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What one test made the fakes do is forgotten before the next."""
+    yield
+    if "world" in request.fixturenames:
+        world: World = request.getfixturevalue("world")
+        for fake in (world.m1, world.m10, world.slow, world.busy):
+            fake.seen.clear()
+            fake.held.clear()
+            fake.gone.clear()
+            world.upstreams.do(fake.release.clear)
+            fake.ready = True

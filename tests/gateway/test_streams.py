@@ -1,0 +1,34 @@
+"""A stream passes as it comes, and ends upstream when the caller goes."""
+
+from __future__ import annotations
+
+from http.client import HTTPConnection
+
+from tests.gateway.calls import bearer
+from tests.gateway.conftest import World
+
+
+def stream(world: World, query: str) -> HTTPConnection:
+    connection = HTTPConnection("127.0.0.1", world.port, timeout=10)
+    connection.request("GET", f"/stream/job-1{query}", headers=dict(bearer(world.token())))
+    return connection
+
+
+def test_each_event_arrives_before_the_next_is_sent(world: World) -> None:
+    """Nothing on the way may wait for more: the next event is sent only after the last was read here."""
+    connection = stream(world, "?events=5")
+    response = connection.getresponse()
+    assert response.status == 200
+    for number in range(5):
+        assert response.readline() == f"data: {number}\n".encode()
+        assert response.readline() == b"\n"
+        world.upstreams.do(world.m1.release.set)
+    assert response.read() == b""
+    connection.close()
+
+
+def test_a_caller_that_hangs_up_is_gone_upstream_too(world: World) -> None:
+    connection = stream(world, "?hold")
+    assert world.m1.held.wait(10)
+    connection.close()
+    assert world.m1.gone.wait(1)
