@@ -192,9 +192,15 @@ class Stack:
         """Waits for all of them, then returns a token for what is running."""
         usual = folder.timings()
         took: dict[str, float] = {}
+        began = time.monotonic()
 
         async def wait(name: str, ready: str, details: str | None) -> None:
-            took[name] = await self._ready(client, name, ready, details, usual.get(name))
+            while await _status(client, ready) != 200:
+                said = await _json(client, details) if details else {"state": "starting"}
+                self.progress.update(name, doing(said), time.monotonic() - began, usual.get(name))
+                await asyncio.sleep(POLL_SECONDS)
+            took[name] = time.monotonic() - began
+            self.progress.done(name, took[name])
 
         token = asyncio.create_task(self._token(config, folder))
         bases = {one.model: f"http://{_in_url(one.host)}:{one.http_port}" for one in predictors}
@@ -218,18 +224,6 @@ class Stack:
             raise StackError(f"not ready after {STARTING_SECONDS:.0f} s: {late}") from None
         finally:
             token.cancel()
-
-    async def _ready(
-        self, client: httpx.AsyncClient, name: str, ready: str, details: str | None, usual: float | None
-    ) -> float:
-        began = time.monotonic()
-        while await _status(client, ready) != 200:
-            said = await _json(client, details) if details else {"state": "starting"}
-            self.progress.update(name, doing(said), time.monotonic() - began, usual)
-            await asyncio.sleep(POLL_SECONDS)
-        seconds = time.monotonic() - began
-        self.progress.done(name, seconds)
-        return seconds
 
     async def _token(self, config: Config, folder: files.LocalFolder) -> str:
         """For all that one can call here, but not for other people's jobs."""
