@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+
+_ASKED = re.compile(r'"route": ?"/(v2/health/ready|health/detailed)"')
+"""A predictor's log of our own questions, which would push out what a person wants to read."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,10 @@ def last_lines(log: Path, count: int = 15, width: int = 400) -> list[str]:
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 256 * 1024))
-        lines = file.read().decode(errors="replace").splitlines()[-count:]
+        lines = [
+            line for line in file.read().decode(errors="replace").splitlines() if not _ASKED.search(line)
+        ]
+    lines = lines[-count:]
     return [line if len(line) <= width else f"{line[:width]} ..." for line in lines]
 
 

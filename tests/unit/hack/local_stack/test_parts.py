@@ -20,6 +20,12 @@ def test_last_lines_of_a_log(tmp_path: Path) -> None:
     assert lines[2] == "x" * 400 + " ..."
 
 
+def test_our_own_questions_are_not_worth_a_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text('why\n{"message":"request","route":"/v2/health/ready"}\n{"route": "/health/detailed"}\n')
+    assert child.last_lines(log) == ["why"]
+
+
 def test_last_error_is_the_last_json_line_that_is_one(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(
