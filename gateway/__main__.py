@@ -20,7 +20,6 @@ from gateway.errors import GatewayError, UsageError
 from gateway.keys import read_secret, resolve
 from gateway.loading import Loaded, known_scopes, load
 from gateway.render import render as render_files
-from gateway.serve import serve as run
 
 app = typer.Typer(
     help="The gateway: checks tokens, keeps callers to their models, and routes to the predictors.",
@@ -81,6 +80,8 @@ def validate(config: ConfigFile = None) -> None:
 @app.command()
 def serve(config: ConfigFile = None) -> None:
     """Run Envoy and the portal until SIGTERM or Ctrl-C."""
+    from gateway.serve import serve as run  # FastAPI and uvicorn: half a second that `token` does not need
+
     with _sentences():
         asyncio.run(run(load(config or default_config()), _say))
 

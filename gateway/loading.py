@@ -50,13 +50,13 @@ def load(file: Path) -> Loaded:
     issuers, models = _sound_issuers(raw), _sound_models(raw)
     problems += _port_problems(raw)
     problems += _issuer_problems(issuers)
-    problems += _model_problems(models)
     jwks: dict[str, Jwks] = {}
     for i, issuer in issuers.items():
         keys, found = issuer_jwks(issuer, base, f"issuers[{i}]")
         problems += found
         if keys is not None:
             jwks[issuer.name] = keys
+    problems += _model_problems(models)
     if config is None or problems:
         raise ConfigError(str(file), list(dict.fromkeys(problems)))
     return Loaded(config, base, jwks)

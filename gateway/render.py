@@ -5,25 +5,40 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from gateway.config import Config
-from gateway.envoy import bootstrap, jwks_file_name
+from gateway.envoy import bootstrap
 from gateway.loading import Loaded
+from gateway.policy import jwks_file_name
 
 BOOTSTRAP = "bootstrap.yaml"
+ONE_LINE = 120
 
 
-class _PlainDumper(yaml.SafeDumper):
-    """Without anchors: a reader of the rendered file sees every route whole."""
+class _Dumper(yaml.SafeDumper):
+    """For a reader: no anchors, and what fits on a line stands on one."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         return True
 
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        fits = len(str(mapping)) <= ONE_LINE
+        return super().represent_mapping(tag, mapping, flow_style=fits if flow_style is None else flow_style)
+
+    def represent_sequence(
+        self, tag: str, sequence: Any, flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
+        fits = len(str(sequence)) <= ONE_LINE
+        return super().represent_sequence(
+            tag, sequence, flow_style=fits if flow_style is None else flow_style
+        )
+
 
 def bootstrap_text(config: Config, keys: Path) -> str:
-    return yaml.dump(bootstrap(config, keys), Dumper=_PlainDumper, sort_keys=False, width=120)
+    return yaml.dump(bootstrap(config, keys), Dumper=_Dumper, sort_keys=False, width=1000)
 
 
 def render(loaded: Loaded, folder: Path) -> Path:

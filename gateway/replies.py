@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 from gateway.config import Limits
-
-Json = dict[str, Any]
+from gateway.proto import Json, overwrite, typed
 
 METADATA = "quintet"
 NEEDS = "needs"
@@ -37,11 +35,21 @@ class Reply:
     grpc: int
     details: tuple[dict[str, str], ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
-    only_if: Json | None = None
+    only_if: str | None = None
+    """A CEL expression over Envoy's attributes."""
     and_above: bool = False
     """Every status from `on`."""
     status: int | None = None
     """Answer this instead of `on`."""
+
+
+def _token_fault(finding: str) -> str:
+    """What jwt_authn found wrong, for the access log, where it stays even though its own reply is stripped.
+
+    Not its failed_status_in_metadata: with several issuers that is what the last of them said, and of a
+    missing token it says nothing.
+    """
+    return f"response.code_details == 'jwt_authn_access_denied{{{finding}}}'"
 
 
 def replies(limits: Limits) -> list[Reply]:
@@ -54,7 +62,7 @@ def replies(limits: Limits) -> list[Reply]:
             "The token has expired.",
             UNAUTHENTICATED,
             headers={"www-authenticate": 'Bearer realm="quintet", error="invalid_token"'},
-            only_if=_verification("Jwt_is_expired"),
+            only_if=_token_fault("Jwt_is_expired"),
         ),
         Reply(
             401,
@@ -62,7 +70,7 @@ def replies(limits: Limits) -> list[Reply]:
             "This needs a token: Authorization: Bearer <token>.",
             UNAUTHENTICATED,
             headers=_CHALLENGE,
-            only_if=_verification("Jwt_is_missing"),
+            only_if=_token_fault("Jwt_is_missing"),
         ),
         Reply(
             401,
@@ -76,7 +84,7 @@ def replies(limits: Limits) -> list[Reply]:
             "malformed",
             "Neither CONNECT nor an upgrade is answered here.",
             INVALID_ARGUMENT,
-            only_if=_expression("response.code_details == 'upgrade_failed' || request.method == 'CONNECT'"),
+            only_if="response.code_details == 'upgrade_failed' || request.method == 'CONNECT'",
             status=400,
         ),
         Reply(
@@ -84,7 +92,7 @@ def replies(limits: Limits) -> list[Reply]:
             "forbidden",
             "The token is for somebody else: its audience is not this gateway.",
             PERMISSION_DENIED,
-            only_if=_verification("Audiences_in_Jwt_are_not_allowed"),
+            only_if=_token_fault("Audiences_in_Jwt_are_not_allowed"),
         ),
         Reply(
             403,
@@ -98,7 +106,7 @@ def replies(limits: Limits) -> list[Reply]:
             "not_found",
             "Name the model in the metadata key quintet-model; there is none of that name.",
             NOT_FOUND,
-            only_if=_path_prefix("/inference.GRPCInferenceService/Model"),
+            only_if="request.path.startsWith('/inference.GRPCInferenceService/Model')",
         ),
         Reply(404, "not_found", "There is nothing at this path.", UNIMPLEMENTED),
         Reply(405, "method_not_allowed", "This path does not answer that method.", UNIMPLEMENTED),
@@ -122,7 +130,7 @@ def replies(limits: Limits) -> list[Reply]:
             "The model has as many requests as it can take.",
             RESOURCE_EXHAUSTED,
             headers=_RETRY,
-            only_if=_flags("UO"),
+            only_if="response.code_details.contains('overflow')",
             status=429,
         ),
         Reply(503, "unavailable", "The model cannot be reached now.", UNAVAILABLE, headers=_RETRY),
@@ -143,7 +151,7 @@ def local_reply_config(limits: Limits) -> Json:
 def _grpc(reply: Reply) -> Json:
     sentence = " ".join([reply.sentence, *(d["message"] for d in reply.details)])
     return {
-        "filter": _all_of(_status(reply), _is_grpc(), reply.only_if),
+        "filter": _when(reply, "request.headers['content-type'].matches('^application/grpc([+].*)?$')"),
         "body_format_override": {"text_format_source": {"inline_string": _literal(sentence)}},
         "headers_to_add": _headers(reply.headers | {"grpc-status": str(reply.grpc)}),
     }
@@ -152,7 +160,7 @@ def _grpc(reply: Reply) -> Json:
 def _http(reply: Reply) -> Json:
     body = {"error": reply.sentence, "code": reply.code, "details": list(reply.details)}
     mapper: Json = {
-        "filter": _all_of(_status(reply), reply.only_if),
+        "filter": _when(reply),
         "body_format_override": {
             "content_type": "application/json",
             "text_format_source": {"inline_string": _literal(json.dumps(body))},
@@ -165,6 +173,15 @@ def _http(reply: Reply) -> Json:
     return mapper
 
 
+def _when(reply: Reply, *also: str) -> Json:
+    """One expression says it all; what it asks for and is not there makes it false."""
+    status = f"response.code {'>=' if reply.and_above else '=='} {reply.on}"
+    expression = " && ".join([status, *also, *([f"({reply.only_if})"] if reply.only_if else [])])
+    kind = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    name = "envoy.access_loggers.extension_filters.cel"
+    return {"extension_filter": {"name": name, "typed_config": typed(kind, expression=expression)}}
+
+
 def _literal(text: str) -> str:
     """A lone percent sign would start one of Envoy's commands."""
     assert text.replace("%METADATA(", "").replace(")%", "").count("%") == 0, text
@@ -173,49 +190,3 @@ def _literal(text: str) -> str:
 
 def _headers(headers: dict[str, str]) -> list[Json]:
     return [overwrite(key, value) for key, value in headers.items()]
-
-
-def overwrite(key: str, value: str) -> Json:
-    """A header that is there once and so, whatever was there before."""
-    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-
-
-# --- filters --------------------------------------------------------------------------------------
-
-
-def _all_of(*filters: Json | None) -> Json:
-    given = [f for f in filters if f is not None]
-    return given[0] if len(given) == 1 else {"and_filter": {"filters": given}}
-
-
-def _status(reply: Reply) -> Json:
-    value = {"default_value": reply.on, "runtime_key": "quintet.none"}  # Envoy insists on a key
-    return {"status_code_filter": {"comparison": {"op": "GE" if reply.and_above else "EQ", "value": value}}}
-
-
-def _is_grpc() -> Json:
-    match = {"safe_regex": {"regex": r"application/grpc(\+.*)?"}}
-    return {"header_filter": {"header": {"name": "content-type", "string_match": match}}}
-
-
-def _path_prefix(prefix: str) -> Json:
-    return {"header_filter": {"header": {"name": ":path", "string_match": {"prefix": prefix}}}}
-
-
-def _flags(*flags: str) -> Json:
-    return {"response_flag_filter": {"flags": list(flags)}}
-
-
-def _verification(finding: str) -> Json:
-    """What jwt_authn found wrong, for the access log, where it stays even though its own reply is stripped.
-
-    Not its failed_status_in_metadata: with several issuers that is what the last of them said, and of a
-    missing token it says nothing.
-    """
-    return _expression(f"response.code_details == 'jwt_authn_access_denied{{{finding}}}'")
-
-
-def _expression(expression: str) -> Json:
-    kind = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
-    name = "envoy.access_loggers.extension_filters.cel"
-    return {"extension_filter": {"name": name, "typed_config": {"@type": kind, "expression": expression}}}

@@ -14,8 +14,8 @@ import httpx
 import uvicorn
 
 from gateway import process
+from gateway.clusters import LOOPBACK
 from gateway.config import Config
-from gateway.envoy import LOOPBACK
 from gateway.errors import GatewayError
 from gateway.loading import Loaded
 from gateway.portal.app import create_app

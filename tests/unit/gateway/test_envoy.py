@@ -1,0 +1,117 @@
+"""The rendered bootstrap, whole, and the rules that must hold in any of them.
+
+``python -m tests.unit.gateway.test_envoy`` renews the golden files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.config import Config
+from gateway.envoy import SCOPE_RBAC, TOKEN_RBAC, bootstrap
+from gateway.policy import JWT
+from gateway.render import bootstrap_text
+from gateway.replies import replies
+from gateway.routes import accepted_scopes, route_table
+
+GOLDENS = Path(__file__).with_name("goldens")
+LOCAL = Path(__file__).parents[3] / "gateway" / "local.yaml"
+KEYS = Path("/run/keys")
+
+
+def read(file: Path) -> Config:
+    return Config.model_validate(yaml.safe_load(file.read_text()))
+
+
+def cases() -> dict[str, Path]:
+    return {"local": LOCAL} | {f.name.split(".")[0]: f for f in sorted(GOLDENS.glob("*.in.yaml"))}
+
+
+@pytest.mark.parametrize("name", cases())
+def test_golden(name: str) -> None:
+    golden = GOLDENS / f"{name}.out.yaml"
+    assert bootstrap_text(read(cases()[name]), KEYS) == golden.read_text(), f"{golden.name}: see {__name__}"
+
+
+def routes(rendered: dict[str, Any]) -> list[dict[str, Any]]:
+    (listener,) = rendered["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return manager["route_config"]["virtual_hosts"][0]["routes"]
+
+
+@pytest.fixture(params=cases())
+def rendered(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return bootstrap(read(cases()[request.param]), KEYS)
+
+
+def test_every_route_says_who_may_use_it(rendered: dict[str, Any]) -> None:
+    for route in routes(rendered):
+        assert SCOPE_RBAC in route["typed_per_filter_config"], route["name"]
+
+
+def test_only_health_is_open(rendered: dict[str, Any]) -> None:
+    """What switches a check off is rare enough to be listed."""
+    for route in routes(rendered):
+        opened = {JWT, TOKEN_RBAC} & route["typed_per_filter_config"].keys()
+        assert bool(opened) == (route["name"].endswith("/health") and route["name"].startswith("GET"))
+
+
+def test_the_last_route_denies(rendered: dict[str, Any]) -> None:
+    last = routes(rendered)[-1]
+    assert last["match"] == {"prefix": "/"}
+    assert last["direct_response"] == {"status": 404}
+
+
+def test_every_cluster_that_is_routed_to_is_there(rendered: dict[str, Any]) -> None:
+    named = {cluster["name"] for cluster in rendered["static_resources"]["clusters"]}
+    assert {route["route"]["cluster"] for route in routes(rendered) if "route" in route} <= named
+
+
+def test_admin_is_on_loopback(rendered: dict[str, Any]) -> None:
+    assert rendered["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+
+
+def test_no_key_is_inline(rendered: dict[str, Any]) -> None:
+    assert not [key for key in _keys_of(rendered) if key.startswith("inline_") and key != "inline_string"]
+
+
+def _keys_of(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _keys_of(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys_of(inner)
+
+
+def test_accepted_scopes() -> None:
+    assert accepted_scopes("infer:m") == ("infer:m", "infer:*")
+    assert accepted_scopes("bench:m") == ("bench:m",)
+
+
+def test_literal_paths_come_before_templates() -> None:
+    table = route_table(read(GOLDENS / "full.in.yaml"))
+    kinds = [route.is_template for route in table]
+    assert kinds == sorted(kinds)
+
+
+def test_one_status_has_one_code() -> None:
+    """A caller branches on the code; two codes for one status are told apart by what caused them."""
+    limits = read(LOCAL).limits
+    unconditional = [r for r in replies(limits) if r.only_if is None and not r.and_above]
+    assert len({r.on for r in unconditional}) == len(unconditional)
+
+
+def renew() -> None:
+    for name, file in cases().items():
+        (GOLDENS / f"{name}.out.yaml").write_text(bootstrap_text(read(file), KEYS))
+
+
+if __name__ == "__main__":
+    renew()

@@ -1,0 +1,209 @@
+"""Every mistake of a config is said, at once, with where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import ConfigError
+from gateway.loading import known_scopes, load
+
+Write = Callable[[dict[str, Any]], Path]
+
+
+def put(config: dict[str, Any], path: str, value: Any) -> None:
+    """``issuers.0.keys.refresh`` = value; ``...`` takes the key away."""
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    here: Any = config
+    for part in parents:
+        here = here[part] if isinstance(part, int) or part in here else here.setdefault(part, {})
+    if value is ...:
+        del here[last]
+    else:
+        here[last] = value
+
+
+def mistakes(file: Path) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        load(file)
+    assert raised.value.exit_code == 2
+    return [str(problem) for problem in raised.value.problems]
+
+
+ONE_MISTAKE = [
+    ("isuers", [], "isuers: unknown key; did you mean issuers?"),
+    ("listen.prot", 1, "listen.prot: unknown key; did you mean port?"),
+    ("models.alpha.upstream.http", 1, "models.alpha.upstream.http: unknown key; did you mean http_port?"),
+    ("models.alpha.routes.0.scopes", "x", "models.alpha.routes[0].scopes: unknown key; did you mean scope?"),
+    (
+        "issuers.0.keys.zzz",
+        1,
+        "issuers[0].keys.zzz: unknown key; known are secret_files, jwks_file, jwks_url",
+    ),
+    ("admin.address", "0.0.0.0", "admin.address: unknown key; known are port"),
+    ("issuers", ..., "issuers: is required"),
+    ("issuers", [], "issuers: List should have at least 1 item"),
+    ("models", {}, "models: Dictionary should have at least 1 item"),
+    ("models.Alpha", {"upstream": {"host": "a"}}, "models.Alpha: 'Alpha' does not match"),
+    ("models.alpha.upstream.host", "a b", "models.alpha.upstream.host: 'a b' does not match"),
+    ("models.alpha.upstream.http_port", 70000, "models.alpha.upstream.http_port: Input should be less than"),
+    ("models.alpha.timeouts.unary", "30 sec", "models.alpha.timeouts.unary: a duration is"),
+    ("models.alpha.timeouts.unary", 0, "models.alpha.timeouts.unary: Input should be greater than 0"),
+    ("models.alpha.timeouts.unary", True, "models.alpha.timeouts.unary: a duration is"),
+    ("listen.address", "localhost", "listen.address: 'localhost' does not appear to be an IPv4 or IPv6"),
+    ("listen.port", 9901, "admin.port: 9901 is already listen's"),
+    ("portal.port", 8080, "portal.port: 8080 is already listen's"),
+    # issuers
+    ("issuers.0.audiences", [], "issuers[0].audiences: List should have at least 1 item"),
+    ("issuers.0.audiences", ["m", "https://m/"], "issuers[0].audiences: 'https://m/' and 'm' are the same"),
+    ("issuers.0.issuer", "", "issuers[0].issuer: String should have at least 1 character"),
+    ("issuers.0.issuer", "a\nb", "issuers[0].issuer: must not hold control characters"),
+    ("issuers.0.algorithms", ["none"], "issuers[0].algorithms[0]: Input should be 'HS256'"),
+    ("issuers.0.algorithms", ["RS256"], "issuers[0]: algorithms: RS256 cannot be used with secret_files"),
+    ("issuers.0.keys", {}, "issuers[0].keys: give exactly one of secret_files, jwks_file, jwks_url"),
+    (
+        "issuers.0.keys.jwks_url",
+        "https://a.test/jwks",
+        "issuers[0].keys: give exactly one of secret_files, jwks_file, jwks_url (found secret_files and",
+    ),
+    ("issuers.0.keys", {"jwks_url": "http://idp.test/jwks"}, "issuers[0].keys: jwks_url must be https"),
+    ("issuers.0.keys", {"jwks_url": "ftp://idp.test"}, "issuers[0].keys: jwks_url must be an http(s)"),
+    ("issuers.0.keys.secret_files", ["nowhere"], "issuers[0].keys.secret_files[0]: there is no file"),
+    ("issuers.0.keys.secret_files", ["secret", "secret"], "issuers[0].keys.secret_files: two files hold the"),
+    # models and routes
+    (
+        "models.alpha.kubernetes_name",
+        "beta-two",
+        "models.beta_two.kubernetes_name: beta-two is already alpha's",
+    ),
+    ("models.alpha.kubernetes_name", "v2", "models.alpha.kubernetes_name: v2 is the gateway's own path"),
+    ("models.alpha.routes.0.path", "classify", "models.alpha.routes[0].path: 'classify' does not match"),
+    ("models.alpha.routes.0.path", "/a/../b", "models.alpha.routes[0]: path must not hold dot segments"),
+    ("models.alpha.routes.0.path", "/v2/x", "models.alpha.routes[0].path: /v2/x is in the space of"),
+    ("models.alpha.routes.0.path", "/metrics", "models.alpha.routes[0].path: /metrics is in the space of"),
+    (
+        "models.alpha.routes.0.path",
+        "/beta-two/x",
+        "models.alpha.routes[0].path: /beta-two/x is in the space of",
+    ),
+    ("models.alpha.routes.0.path", "/{all}", "models.alpha.routes[0].path: /{all} is in the space of"),
+    (
+        "models.beta_two.routes",
+        [{"path": "/classify"}],
+        "models.beta_two.routes[0].path: POST /classify is already models.alpha.routes[0]",
+    ),
+    (
+        "models.alpha.routes.0.scope",
+        "bench:alhpa",
+        "models.alpha.routes[0].scope: bench:alhpa is not a scope of this model; did you mean bench:alpha?",
+    ),
+    ("models.alpha.routes.0.kind", "fast", "models.alpha.routes[0].kind: Input should be 'unary', 'job'"),
+    ("models.alpha.routes.0.methods", ["FETCH"], "models.alpha.routes[0].methods[0]: Input should be 'GET'"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "says"), ONE_MISTAKE)
+def test_one_mistake(raw: dict[str, Any], write: Write, path: str, value: Any, says: str) -> None:
+    put(raw, path, value)
+    found = mistakes(write(raw))
+    assert [m for m in found if m.startswith(says)], found
+
+
+def test_every_mistake_is_said_at_once(raw: dict[str, Any], write: Write) -> None:
+    """Those of the shape, those between sections and those in other files."""
+    put(raw, "listen.prot", 1)
+    put(raw, "limits.max_body_bytes", "many")
+    put(raw, "issuers.0.keys.secret_files", ["nowhere"])
+    put(raw, "models.beta_two.routes", [{"path": "/classify"}])
+    put(raw, "models.alpha.timeouts.unary", "x")  # alpha is unsound, and beta_two is checked all the same
+    put(raw, "models.gamma", {"upstream": {"host": "g"}, "routes": [{"path": "/classify"}]})
+    found = mistakes(write(raw))
+    assert [m.split(":")[0] for m in found] == [
+        "listen.prot",
+        "models.alpha.timeouts.unary",
+        "limits.max_body_bytes",
+        "issuers[0].keys.secret_files[0]",
+        "models.gamma.routes[0].path",
+    ]
+
+
+def test_the_message_names_the_file_and_counts(raw: dict[str, Any], write: Write) -> None:
+    put(raw, "x", 1)
+    put(raw, "y", 1)
+    file = write(raw)
+    with pytest.raises(ConfigError) as raised:
+        load(file)
+    assert str(raised.value).splitlines()[0] == f"{file}: 2 mistakes"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "must be a map with issuers and models"),
+        ("[1, 2]", "must be a map with issuers and models"),
+        ("issuers: [", "line 1, column 11: "),
+        ("models: {}\nissuers: []\nmodels: {}\n", "line 3, column 1: the key 'models' stands here twice"),
+        (
+            "models: !!python/object/apply:os.system [id]",
+            "line 1, column 9: could not determine a constructor",
+        ),
+        ("a: &a [*a]", "a: unknown key"),
+        ("? [1]\n: 2\n", ""),
+    ],
+)
+def test_a_file_that_is_no_config(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(text)
+    assert any(m.startswith(says) for m in mistakes(file))
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    assert mistakes(tmp_path / "none.yaml") == ["there is no such file"]
+    assert mistakes(tmp_path)[0].startswith("cannot be read")
+    (tmp_path / "latin").write_bytes(b"\xff\xfe\x00")
+    assert mistakes(tmp_path / "latin") == ["is not UTF-8 text"]
+
+
+def test_a_sound_config_has_its_defaults(raw: dict[str, Any], write: Write) -> None:
+    loaded = load(write(raw))
+    assert loaded.config.kubernetes_name("beta_two") == "beta-two"
+    assert loaded.config.listen.port == 8080
+    assert loaded.config.issuers[0].allowed_algorithms == ("HS256",)
+    assert [key["alg"] for key in loaded.jwks["local"]["keys"]] == ["HS256"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("1.5m", 90), ("24h", 86400), (7, 7), ("2d", 172800)]
+)
+def test_durations(raw: dict[str, Any], write: Write, text: Any, seconds: float) -> None:
+    put(raw, "models.alpha.timeouts.unary", text)
+    assert load(write(raw)).config.models["alpha"].timeouts.unary == seconds
+
+
+def test_paths_are_relative_to_the_config(
+    raw: dict[str, Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(raw)
+    monkeypatch.chdir("/")
+    assert load(file).jwks["local"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "keys.auth.svc", "keys.auth.svc.cluster.local"])
+def test_plain_http_keys_from_inside_only(raw: dict[str, Any], write: Write, host: str) -> None:
+    put(raw, "issuers.0.keys", {"jwks_url": f"http://{host}:8000/jwks.json"})
+    assert load(write(raw)).jwks == {}
+
+
+def test_known_scopes(raw: dict[str, Any], write: Write) -> None:
+    put(raw, "models.alpha.routes.0.scope", "bench:alpha")
+    assert known_scopes(load(write(raw)).config) == [
+        "infer:*",
+        "bench:alpha",
+        "infer:alpha",
+        "infer:beta_two",
+        "jobs:admin",
+        "read:models",
+    ]
