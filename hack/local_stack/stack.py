@@ -195,9 +195,12 @@ class Stack:
         began = time.monotonic()
 
         async def wait(name: str, ready: str, details: str | None) -> None:
+            heard = False
             while await _status(client, ready) != 200:
                 said = await _json(client, details) if details else {"state": "starting"}
-                self.progress.update(name, doing(said), time.monotonic() - began, usual.get(name))
+                if said or not heard:  # silence after an answer is a process that is about to be missed
+                    self.progress.update(name, doing(said), time.monotonic() - began, usual.get(name))
+                heard = heard or said is not None
                 await asyncio.sleep(POLL_SECONDS)
             took[name] = time.monotonic() - began
             self.progress.done(name, took[name])
