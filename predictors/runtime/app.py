@@ -22,8 +22,8 @@ from starlette.types import ASGIApp
 
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import InvalidValue, Malformed, MethodNotAllowed, NotFound, ServiceError
-from predictors.runtime.logging import request_id
-from predictors.runtime.metrics import Metrics, RouteMetrics
+from predictors.runtime.logging import log_request, request_id
+from predictors.runtime.metrics import METHODS, Metrics, RouteMetrics
 from predictors.runtime.tensors import detail
 from predictors.runtime.transports import health
 from predictors.runtime.transports.http import (
@@ -43,9 +43,10 @@ from predictors.runtime.transports.ids import accepted_id
 from predictors.runtime.transports.v1 import V1
 from predictors.runtime.transports.v2 import V2
 
-logger = logging.getLogger("quintet.request")
+logger = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Answer]]
+_WATCH_AFTER = 0.01  # seconds
 _CLIENT_GONE = 499  # never sent, only logged and counted
 
 
@@ -55,7 +56,8 @@ class App:
         name = dataplane.predictor.name
         self._limit = dataplane.settings.max_body_bytes
         self._metrics = metrics
-        self._in_flight = metrics.in_flight.labels("rest")
+        self.in_flight = 0
+        metrics.in_flight.labels("rest").set_function(lambda: self.in_flight)
         self._hot: dict[str, tuple[str, Handler]] = {
             f"/v1/models/{name}:predict": ("/v1/models/{model}:predict", V1(dataplane).predict),
             f"/v2/models/{name}/infer": ("/v2/models/{model}/infer", V2(dataplane).infer),
@@ -95,12 +97,14 @@ class _Exchange:
         self._body = b""
         self._route = "other"
         self._gone = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
 
     async def run(self) -> None:
         app = self._app
         started = time.perf_counter()
         token = request_id.set(self._id)
-        app._in_flight.inc()
+        app.in_flight += 1
         try:
             await self._handle()
         except Disconnected:
@@ -109,24 +113,23 @@ class _Exchange:
             if not self._gone.is_set():
                 raise
             # Cancelled by ourselves because the client hung up: the task goes on to its end.
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]
+            self._task.uncancel()
             self._status = _CLIENT_GONE
         finally:
-            app._in_flight.dec()
+            app.in_flight -= 1
             seconds = time.perf_counter() - started
             method = self._scope["method"]
             app.observed(self._route).observe(method, str(self._status), seconds)
-            if logger.isEnabledFor(logging.INFO):
-                fields = {
-                    "route": self._route,
-                    "transport": "rest",
-                    "method": method,
-                    "code": self._status,
-                    "seconds": round(seconds, 6),
-                    "request_bytes": len(self._body),
-                    "response_bytes": self._sent,
-                }
-                logger.info("request", extra={"fields": fields})
+            log_request(
+                self._id,
+                route=self._route,
+                transport="rest",
+                method=method if method in METHODS else "other",
+                code=self._status,
+                seconds=seconds,
+                request_bytes=len(self._body),
+                response_bytes=self._sent,
+            )
             request_id.reset(token)
 
     async def _handle(self) -> None:
@@ -138,15 +141,18 @@ class _Exchange:
             if handler is not None and self._scope["method"] != "POST":
                 raise MethodNotAllowed("Only POST is allowed here.")
             self._body = await read_body(self._headers, self._receive, app._limit)
-            watcher = asyncio.ensure_future(self._watch(asyncio.current_task()))
+            # Most answers come before this: only a request that waits has its connection watched.
+            watch = asyncio.get_running_loop().call_later(_WATCH_AFTER, self._start_watch)
             try:
                 if handler is not None:
-                    answer = await handler(Request(self._headers, self._body))
+                    answer = await handler(Request(self._id, self._headers, self._body))
                     await self._write(answer)
                 else:
                     await self._delegate(path)
             finally:
-                watcher.cancel()
+                watch.cancel()
+                if self._watcher is not None:
+                    self._watcher.cancel()
         except ServiceError as error:
             await self._write(error_answer(error))
         except (Disconnected, asyncio.CancelledError):
@@ -168,12 +174,14 @@ class _Exchange:
             route = self._scope.get("route")
             self._route = getattr(route, "path", self._route)
 
-    async def _watch(self, task: asyncio.Task | None) -> None:
+    def _start_watch(self) -> None:
+        self._watcher = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._gone.set()
-        if task is not None:
-            task.cancel()
+        self._task.cancel()
 
     def _replay(self) -> Receive:
         """The body once more for an application behind us, then the hang-up, if it comes."""

@@ -153,6 +153,9 @@ class Batcher(Generic[Work, Result]):
 
     def __post_init__(self) -> None:
         self._idle.set()
+        # Read when scraped, not written at every change: the hot path pays nothing for them.
+        self.metrics.queue_items.set_function(lambda: self._admitted)
+        self.metrics.queue_tokens.set_function(lambda: self._tokens)
 
     @property
     def queued_items(self) -> int:
@@ -344,8 +347,6 @@ class Batcher(Generic[Work, Result]):
     def _count(self, items: int, tokens: int) -> None:
         self._admitted += items
         self._tokens += tokens
-        self.metrics.queue_items.set(self._admitted)
-        self.metrics.queue_tokens.set(self._tokens)
         self._settle()
 
     def _settle(self) -> None:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 import orjson
 
+_requests = logging.getLogger("quintet.request")
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
@@ -31,6 +33,22 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def log_request(identifier: str, *, seconds: float, **fields: object) -> None:
+    """The one line of a request, in the same form; written past the logging machinery, which costs more."""
+    if not _requests.isEnabledFor(logging.INFO):
+        return
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "level": "INFO",
+        "logger": _requests.name,
+        "message": "request",
+        "request_id": identifier,
+        **fields,
+        "seconds": round(seconds, 6),
+    }
+    sys.stderr.write(orjson.dumps(line).decode() + "\n")
 
 
 def configure_logging(level: str) -> None:

@@ -228,7 +228,7 @@ class _Rest(RESTServer):
             grace_period=1,
             timeout_keep_alive=server.timeout_keep_alive,
         )
-        self.config.access_log = False
+        self.config.access_log = self.config.proxy_headers = False
         self.config.server_header = False
         self._server = _Uvicorn(self.config)
         self.create_application()

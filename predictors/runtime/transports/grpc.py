@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import time
-import uuid
 from typing import Any, NoReturn
 
 import grpc
@@ -17,14 +16,14 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from predictors.runtime import tensors
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import NotFound, ServiceError
-from predictors.runtime.logging import request_id
+from predictors.runtime.logging import log_request, request_id
 from predictors.runtime.metrics import Metrics, RouteMetrics
 from predictors.runtime.tensors import TensorSpec, malformed
 from predictors.runtime.transports.http import internal
 from predictors.runtime.transports.ids import accepted_id
 from predictors.runtime.transports.v2 import Tensor, columns_of, raw_output, read_inputs, row_place
 
-logger = logging.getLogger("quintet.request")
+logger = logging.getLogger(__name__)
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -77,10 +76,10 @@ class Servicer(InferenceServicer):
         metadata = dict(context.invocation_metadata() or ())
         token = request_id.set(identifier := accepted_id(metadata.get("x-request-id")))
         self._in_flight.inc()
-        code = grpc.StatusCode.CANCELLED
+        code, size = grpc.StatusCode.CANCELLED, 0
         try:
-            response = await self._infer(request, context)
-            code = grpc.StatusCode.OK
+            response = await self._infer(request, context, identifier)
+            code, size = grpc.StatusCode.OK, response.ByteSize()
             return response
         except ServiceError as error:
             code = error.grpc_code
@@ -98,17 +97,19 @@ class Servicer(InferenceServicer):
             seconds = time.perf_counter() - started
             self._in_flight.dec()
             self._metrics.observe("RPC", code.name, seconds)
-            fields = {
-                "route": _ROUTE,
-                "transport": "grpc",
-                "code": code.name,
-                "seconds": round(seconds, 6),
-                "request_bytes": request.ByteSize(),
-            }
-            logger.info("request", extra={"fields": fields})
+            log_request(
+                identifier,
+                route=_ROUTE,
+                transport="grpc",
+                method="RPC",
+                code=code.name,
+                seconds=seconds,
+                request_bytes=request.ByteSize(),
+                response_bytes=size,
+            )
             request_id.reset(token)
 
-    async def _infer(self, request: pb.ModelInferRequest, context) -> pb.ModelInferResponse:
+    async def _infer(self, request: pb.ModelInferRequest, context, identifier: str) -> pb.ModelInferResponse:
         if request.model_name != self._model.predictor.name:
             raise NotFound(_NO_SUCH_MODEL)
         self._model.check_accepting()
@@ -119,9 +120,7 @@ class Servicer(InferenceServicer):
         timeout = remaining if remaining is not None and math.isfinite(remaining) else None
         results = await self._model.infer_all(items, row_place, timeout)
         columns = columns_of(self._model, results)
-        response = pb.ModelInferResponse(
-            model_name=self._model.predictor.name, id=request.id or str(uuid.uuid4())
-        )
+        response = pb.ModelInferResponse(model_name=self._model.predictor.name, id=request.id or identifier)
         raw = len(request.raw_input_contents) > 0  # answered in the way that was asked
         for spec in wanted:
             column = columns[spec.name]

@@ -23,6 +23,7 @@ JSON = b"application/json"
 class Request:
     """A request whose body has been read, within the limit."""
 
+    id: str
     headers: dict[bytes, bytes]
     body: bytes
 

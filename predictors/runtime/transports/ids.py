@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 
 _HARMLESS = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -13,4 +13,4 @@ def accepted_id(given: str | bytes | None) -> str:
         value = given.decode("latin-1") if isinstance(given, bytes) else given
         if _HARMLESS.fullmatch(value):
             return value
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

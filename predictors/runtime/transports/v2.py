@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +35,7 @@ class V2:
         items = self._dataplane.parse(rows, row_place)
         results = await self._dataplane.infer_all(items, row_place)
         columns = columns_of(self._dataplane, results)
-        return self._answer(request_id or str(uuid.uuid4()), columns, wanted)
+        return self._answer(request_id or request.id, columns, wanted)
 
     def _wanted(self, document: dict[str, Any]) -> list[tuple[TensorSpec, bool]]:
         """The outputs to send, each with whether as binary data; all of them when none is named."""
