@@ -1,4 +1,4 @@
-"""Forward passes of the classifier, one interface: token ids in, the logits of the eight heads out."""
+"""Forward passes of the classifier behind one interface: token ids in, the logits of the eight heads out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from predictors.prompt_classifier.checkpoint import Checkpoint
 from predictors.runtime.errors import LoadError
 
 from .packed import PackedEngine
+from .plans import ENGINES, choose
+from .weights import prepare
 
-ENGINES = ("auto", "torch-fp32")
+__all__ = ["ENGINES", "Engine", "build_engine"]
 
 
 class Engine(Protocol):
@@ -31,7 +33,12 @@ class Engine(Protocol):
 
 
 def build_engine(checkpoint: Checkpoint, *, engine: str = "auto", threads: int) -> Engine:
-    """The engine of that name; :class:`LoadError` where there is none such or this machine cannot run it."""
+    """The engine of that name, one of :data:`ENGINES`, with ``threads`` CPU threads.
+
+    :class:`LoadError` if there is none of that name or this machine cannot run it. The engine keeps copies of
+    what it needs; the checkpoint's tensors may be dropped afterwards.
+    """
     if engine not in ENGINES:
         raise LoadError(f"There is no engine {engine!r}; choose one of {', '.join(ENGINES)}.")
-    return PackedEngine(checkpoint, threads=threads)
+    plan = choose(engine, threads)
+    return PackedEngine(prepare(checkpoint), plan)

@@ -1,88 +1,173 @@
-"""The forward pass over packed sequences: no padding, no masks."""
+"""The forward pass over packed sequences: one product a linear layer for all tokens of a chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from predictors.prompt_classifier.checkpoint import HEAD_SIZE, Checkpoint
+from .attention import Alone, Attention, Padded
+from .cpu import onednn_matmul
+from .linears import Linear
+from .weights import EPSILON, Affine, Layer, Norm, Weights
+from .workspace import Workspace
 
-from .positions import MAX_LENGTH
-from .weights import EPSILON, Layer, Norm, prepare
+LinearFactory = Callable[[str, Affine, Workspace], Linear]
+"""Makes a linear layer, given which field of :class:`~.weights.Layer` it is."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the forward pass runs on one kind of machine."""
+
+    name: str
+    device: str
+    dtype: str
+    """Of the linear layers, for people to read."""
+    states: torch.dtype
+    """Of everything between them."""
+    linear: LinearFactory
+    chunk_tokens: int
+    """Tokens that go through the layers together; a longer sequence goes alone."""
+    pad_to: int
+    """1: each sequence's attention on its own. More: sequences whose lengths round up to the same multiple
+    of this share one padded product."""
+    threads: int
+
+
+@dataclass(frozen=True)
+class _Layer:
+    qkv: Linear
+    position_keys: torch.Tensor
+    position_queries: torch.Tensor
+    attention_out: Linear
+    attention_norm: Norm
+    ffn_in: Linear
+    ffn_width: int
+    ffn_out: Linear
+    ffn_norm: Norm | None
 
 
 class PackedEngine:
-    """DeBERTa on packed tokens in fp32: every linear layer is one product over all tokens of a chunk."""
+    """DeBERTa on packed tokens: see :func:`~.weights.prepare` for what is done once, at load."""
 
-    name = "torch-fp32"
-    device = "cpu"
-    dtype = "float32"
-
-    def __init__(self, checkpoint: Checkpoint, *, threads: int, chunk_tokens: int = 2048) -> None:
-        self._weights = prepare(checkpoint)
-        self._hidden = checkpoint.shape.hidden
-        self._heads = checkpoint.shape.heads
-        self._threads = threads
-        self._chunk_tokens = chunk_tokens
+    def __init__(self, weights: Weights, plan: Plan) -> None:
+        self.name, self.device, self.dtype = plan.name, plan.device, plan.dtype
+        self._plan = plan
+        self._workspace = Workspace(plan.device)
+        self._embeddings = self._placed(weights.embeddings)
+        self._hidden = weights.embeddings.shape[1]
+        last = len(weights.layers) - 1
+        self._layers = [self._ready(layer, final=index == last) for index, layer in enumerate(weights.layers)]
+        self._head_weight = weights.heads.weight.to(plan.device)
+        self._head_bias = weights.heads.bias.to(plan.device)
 
     @torch.inference_mode()
     def logits(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits [n, 32] in fp32; row i belongs to sequence i."""
-        torch.set_num_threads(self._threads)
-        answers = np.empty((len(sequences), self._weights.heads.bias.numel()), dtype=np.float32)
-        chunk: list[int] = []
-        tokens = 0
-        for index, sequence in enumerate(sequences):
-            if chunk and tokens + len(sequence) > self._chunk_tokens:
-                answers[chunk] = self._chunk([sequences[i] for i in chunk])
-                chunk, tokens = [], 0
-            chunk.append(index)
-            tokens += len(sequence)
-        if chunk:
-            answers[chunk] = self._chunk([sequences[i] for i in chunk])
+        """fp32 [n, 32], row i for sequence i; see :class:`predictors.prompt_classifier.engine.Engine`."""
+        if torch.get_num_threads() != self._plan.threads:  # OpenMP keeps the number per calling thread
+            torch.set_num_threads(self._plan.threads)
+        answers = np.empty((len(sequences), len(self._head_bias)), dtype=np.float32)
+        with onednn_matmul():
+            for chunk in chunks([len(sequence) for sequence in sequences], self._plan.chunk_tokens):
+                answers[chunk] = self._chunk([sequences[index] for index in chunk])
         return answers
 
     def _chunk(self, sequences: list[np.ndarray]) -> np.ndarray:
         lengths = [len(sequence) for sequence in sequences]
-        ids = torch.from_numpy(np.concatenate(sequences).astype(np.int64))
-        states = self._weights.embeddings[ids]
-        last = len(self._weights.layers) - 1
-        for index, layer in enumerate(self._weights.layers):
-            states = self._layer(layer, states, lengths, affine=index < last)
-        pooled = torch.stack([part.mean(0) for part in states.split(lengths)])
-        return functional.linear(pooled, self._weights.heads.weight, self._weights.heads.bias).numpy()
+        tokens, take, states = sum(lengths), self._workspace.take, self._plan.states
+        qkv = take("qkv", tokens, 3 * self._hidden, dtype=states)
+        context = take("context", tokens, self._hidden, dtype=states)
+        attentions = list(self._attentions(qkv, context, lengths))
+        ids = torch.from_numpy(np.concatenate(sequences).astype(np.int64)).to(self.device)
+        rows = self._embeddings[ids]
+        for layer in self._layers:
+            rows = self._forward(layer, rows, qkv, context, attentions)
+        pooled = torch.stack([part.mean(0, dtype=torch.float32) for part in rows.split(lengths)])
+        return functional.linear(pooled, self._head_weight, self._head_bias).cpu().numpy()
 
-    def _layer(self, layer: Layer, states: torch.Tensor, lengths: list[int], *, affine: bool) -> torch.Tensor:
-        qkv = functional.linear(states, layer.qkv.weight, layer.qkv.bias)
-        context = torch.cat([self._attend(layer, part) for part in qkv.split(lengths)])
-        attended = functional.linear(context, layer.attention_out.weight, layer.attention_out.bias)
-        states = self._norm(attended.add_(states), layer.attention_norm)
-        inner = functional.gelu(functional.linear(states, layer.ffn_in.weight, layer.ffn_in.bias))
-        outer = functional.linear(inner, layer.ffn_out.weight, layer.ffn_out.bias)
-        return self._norm(outer.add_(states), layer.ffn_norm if affine else None)
+    def _forward(
+        self,
+        layer: _Layer,
+        rows: torch.Tensor,
+        qkv: torch.Tensor,
+        context: torch.Tensor,
+        attentions: list[Attention],
+    ) -> torch.Tensor:
+        layer.qkv(rows, qkv)
+        for attend in attentions:
+            attend(layer.position_keys, layer.position_queries)
+        outer = self._workspace.take("outer", *rows.shape, dtype=rows.dtype)
+        layer.attention_out(context, outer)
+        rows = self._normalised(outer.add_(rows), layer.attention_norm)
+        inner = self._workspace.take("inner", len(rows), layer.ffn_width, dtype=rows.dtype)
+        layer.ffn_in(rows, inner)
+        torch.ops.aten.gelu.out(inner, approximate="none", out=inner)
+        layer.ffn_out(inner, outer)
+        return self._normalised(outer.add_(rows), layer.ffn_norm)
 
-    def _norm(self, rows: torch.Tensor, norm: Norm | None) -> torch.Tensor:
+    def _attentions(
+        self, qkv: torch.Tensor, context: torch.Tensor, lengths: list[int]
+    ) -> Iterator[Attention]:
+        ends = np.cumsum(lengths).tolist()
+        if self._plan.pad_to == 1:
+            for length, end in zip(lengths, ends, strict=True):
+                part = slice(end - length, end)
+                yield Alone(qkv[part], context[part], self._workspace)
+            return
+        sizes = [-(-length // self._plan.pad_to) for length in lengths]
+        first = 0
+        for after in range(1, len(sizes) + 1):
+            if after == len(sizes) or sizes[after] != sizes[first]:
+                yield Padded(qkv, context, ends[first] - lengths[first], lengths[first:after])
+                first = after
+
+    def _ready(self, layer: Layer, *, final: bool) -> _Layer:
+        def linear(name: str) -> Linear:
+            return self._plan.linear(name, getattr(layer, name), self._workspace)
+
+        return _Layer(
+            qkv=linear("qkv"),
+            position_keys=self._placed(layer.position_keys),
+            position_queries=self._placed(layer.position_queries),
+            attention_out=linear("attention_out"),
+            attention_norm=self._placed_norm(layer.attention_norm),
+            ffn_in=linear("ffn_in"),
+            ffn_width=len(layer.ffn_in.bias),
+            ffn_out=linear("ffn_out"),
+            # The heads hold the affine part of the last one.
+            ffn_norm=None if final else self._placed_norm(layer.ffn_norm),
+        )
+
+    def _normalised(self, rows: torch.Tensor, norm: Norm | None) -> torch.Tensor:
         gain, bias = (norm.gain, norm.bias) if norm else (None, None)
         return functional.layer_norm(rows, (self._hidden,), gain, bias, EPSILON)
 
-    def _attend(self, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
-        """Disentangled attention of one sequence: [n, 3 * hidden] to [n, hidden].
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self.device, self._plan.states)
 
-        ``score(i, j) = q_i k_j + q_i K(i - j) + k_j Q(i - j)`` with the position tables K and Q. Each row of
-        ``q K'`` holds all relative positions of one query, and the wanted ones sit one column further left
-        in each next row: a view with one stride less by one. Likewise for ``k Q'``, by columns.
-        """
-        n, h = len(qkv), self._heads
-        q, k, v = qkv.view(n, 3, h, HEAD_SIZE).permute(1, 2, 0, 3)
-        near = slice(MAX_LENGTH - n, MAX_LENGTH + n - 1)
-        width = 2 * n - 1
-        by_query = torch.bmm(q, layer.position_keys[:, near].transpose(1, 2))
-        by_key = torch.bmm(k, layer.position_queries[:, near].transpose(1, 2))
-        scores = torch.as_strided(by_query, (h, n, n), (n * width, width - 1, 1), n - 1) + torch.as_strided(
-            by_key, (h, n, n), (n * width, 1, width - 1), n - 1
-        )
-        scores.baddbmm_(q, k.transpose(1, 2))
-        return torch.bmm(scores.softmax(-1), v).transpose(0, 1).reshape(n, self._hidden)
+    def _placed_norm(self, norm: Norm) -> Norm:
+        return Norm(self._placed(norm.gain), self._placed(norm.bias))
+
+
+def chunks(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Indices of ``lengths`` in ascending order of length, cut where a chunk would exceed ``most`` tokens.
+
+    Chunks are made about equally large, so that none is too small for the products to run at full rate.
+    """
+    total = sum(lengths)
+    wanted = total / max(1, -(-total // most))
+    chunk: list[int] = []
+    tokens = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[index]
+        if chunk and (tokens >= wanted or tokens + length > most):
+            yield chunk
+            chunk, tokens = [], 0
+        chunk.append(index)
+        tokens += length
+    if chunk:
+        yield chunk

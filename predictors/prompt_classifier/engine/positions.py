@@ -28,7 +28,7 @@ def rows_by_distance(buckets: int) -> torch.Tensor:
 
     Laid out by distance, neighbours in the table are neighbours in the sentence. The scores of a whole
     sentence against its relative positions are then one product, and the gather that puts them at
-    (query, key) becomes a strided view; see ``PackedEngine._attend``.
+    (query, key) becomes a strided view; see :mod:`.attention`.
     """
     distances = range(1 - MAX_LENGTH, MAX_LENGTH)
     rows = [min(max(bucket(distance, buckets) + buckets, 0), 2 * buckets - 1) for distance in distances]

@@ -41,9 +41,9 @@ class Layer:
     qkv: Affine
     """Query, key and value as one layer [3 * hidden, hidden]; the query's part carries the score scale."""
     position_keys: torch.Tensor
-    """[h, 1023, 64], by DESCENDING distance query - key (so by ascending key position)."""
+    """[h, 64, 1023], by DESCENDING distance query - key (so by ascending key position)."""
     position_queries: torch.Tensor
-    """[h, 1023, 64], by ASCENDING distance query - key; carries the score scale."""
+    """[h, 64, 1023], by ASCENDING distance query - key; carries the score scale."""
     attention_out: Affine
     attention_norm: Norm
     ffn_in: Affine
@@ -89,7 +89,7 @@ def prepare(checkpoint: Checkpoint) -> Weights:
 
     def position_table(projection: Affine) -> torch.Tensor:
         projected = functional.linear(relative, projection.weight, projection.bias)
-        return projected[by_distance].view(-1, shape.heads, HEAD_SIZE).transpose(0, 1)
+        return projected[by_distance].view(-1, shape.heads, HEAD_SIZE).permute(1, 2, 0)
 
     def layer(index: int) -> Layer:
         name = f"backbone.encoder.layer.{index}"
@@ -103,7 +103,7 @@ def prepare(checkpoint: Checkpoint) -> Weights:
                 torch.cat([query.bias, key.bias, value.bias]),
             ),
             # share_att_key: positions pass through the same projections as contents.
-            position_keys=position_table(key).flip(1).contiguous(),
+            position_keys=position_table(key).flip(2).contiguous(),
             position_queries=position_table(query).contiguous(),
             attention_out=affine(f"{name}.attention.output.dense"),
             attention_norm=norm(f"{name}.attention.output.LayerNorm"),
