@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from predictors.prompt_classifier.scoring import Classification
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import Overloaded, ServiceError
-from predictors.runtime.transports.http import JSONResponse
+from predictors.runtime.transports.http import JSONResponse, Text
 
 if TYPE_CHECKING:
     from predictors.prompt_classifier.predictor import PromptClassifier
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 class ClassifyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-    prompts: list[str] = Field(description="1 to 100 prompts; what is beyond 512 tokens is not read.")
+    prompts: list[Text] = Field(description="1 to 100 prompts; what is beyond 512 tokens is not read.")
 
 
 class SingleRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-    prompt: str = Field(min_length=1, max_length=10_000)
+    prompt: Text = Field(min_length=1, max_length=10_000)
 
 
 class BenchmarkRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-    prompts: list[str] | None = Field(None, description="Prompts of each request; default: a built-in mix.")
+    prompts: list[Text] | None = Field(None, description="Prompts of each request; default: a built-in mix.")
     requests: int = Field(10, ge=1, le=100, description="Requests sent, at most.")
     concurrency: int = Field(1, ge=1, le=16, description="Requests under way at a time.")
     max_seconds: float = Field(10.0, gt=0, le=30, description="No new request is sent after this time.")

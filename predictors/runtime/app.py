@@ -17,6 +17,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi import Request as FastAPIRequest
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -227,8 +229,14 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 def _api(dataplane: DataPlane[Any, Any], metrics: Metrics) -> FastAPI:
     predictor = dataplane.predictor
-    api = FastAPI(title=predictor.title, docs_url="/docs", redoc_url=None, openapi_url="/openapi.json")
+    api = FastAPI(title=predictor.title, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     api.include_router(health.router(dataplane, metrics))
+
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        # Relative, so that the page also finds its document below a prefix of the gateway's.
+        return get_swagger_ui_html(openapi_url="openapi.json", title=predictor.title)
+
     if (routes := predictor.routes(dataplane)) is not None:
         api.include_router(routes)
     api.add_exception_handler(ServiceError, _on_service_error)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from predictors.runtime.batching import Batcher
-from predictors.runtime.errors import InvalidValue, ServiceError, Unavailable
+from predictors.runtime.errors import Internal, InvalidValue, ServiceError, Unavailable
 from predictors.runtime.lifecycle import Lifecycle, State
 from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import Predictor
@@ -39,6 +42,7 @@ class DataPlane(Generic[Item, Result]):
         self._metrics = metrics
         self._tokenizers = tokenizers
         self._prepares = type(predictor).prepare is not Predictor.prepare
+        self._floats = [spec.name for spec in predictor.outputs if spec.datatype.startswith("FP")]
         self._in_flight = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -105,6 +109,15 @@ class DataPlane(Generic[Item, Result]):
                 raise _located(outcome, index, place)
             results.append(outcome)
         return results
+
+    def render(self, results: Sequence[Result]) -> list[Mapping[str, Any]]:
+        """Output name -> value of each result. Raises Internal for a number that JSON could not carry."""
+        rendered = [self.predictor.render(result) for result in results]
+        for fields in rendered:
+            for name in self._floats:
+                if not (math.isfinite(v) if isinstance(v := fields[name], float) else np.isfinite(v).all()):
+                    raise Internal(f"The model's output {name} is not finite.")
+        return rendered
 
     async def quiet(self) -> None:
         """Returns when no call of infer is under way."""

@@ -34,6 +34,7 @@ REFUSED: dict[str, tuple[list[dict], str, str, str]] = {
         "text",
     ),
     "an input that lacks": ([{"factor": 1.0}], "invalid_value", "malformed", "text"),
+    "an answer that is no number": ([{"text": "!nan"}], "internal", "internal", "score"),
     "an item that breaks the engine": ([{"text": "a"}, {"text": "!boom"}], "internal", "internal", ""),
 }
 STATUS = {"invalid_value": {422, "INVALID_ARGUMENT"}, "malformed": {400, "INVALID_ARGUMENT"}}

@@ -1,7 +1,7 @@
 """A model for the runtime's tests: upper-cases text, and does what its environment or input tells it.
 
 Run as ``python -m tests.support.toy``. Inputs that start with ``!`` steer it: ``!sleep:0.5`` takes that long,
-``!bad`` is an item's own error, ``!boom`` makes the engine raise.
+``!bad`` is an item's own error, ``!boom`` makes the engine raise, ``!nan`` scores NaN.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class Toy(Predictor[tuple[str, float], tuple[str, float], tuple[str, float]]):
             time.sleep(float(value.removeprefix("!sleep:")))
         if value == "!bad":
             return InvalidValue("bad", details=[detail("text", "is bad")])
+        if value == "!nan":
+            return value, float("nan")
         if value == "!boom":
             raise RuntimeError("secret detail of the engine")
         return value.upper(), len(value) * factor

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
+from pydantic import AfterValidator
 from starlette.responses import Response
 
 from predictors.runtime.errors import BodyTooLarge, Internal, Malformed, ServiceError, UnsupportedMediaType
@@ -41,8 +43,6 @@ class Disconnected(Exception):
 
 
 class JSONResponse(Response):
-    """For FastAPI routes; raises rather than writing NaN as null."""
-
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
@@ -50,7 +50,23 @@ class JSONResponse(Response):
 
 
 def dump(content: Any) -> bytes:
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        return orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        # A lone surrogate, which FastAPI's parser lets in and an error may quote as a field's name.
+        return json.dumps(content).encode()
+
+
+def _unicode(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be Unicode text without lone surrogates") from None
+    return value
+
+
+Text = Annotated[str, AfterValidator(_unicode)]
+"""For the models of domain routes: text that can be encoded, which a str from JSON need not be."""
 
 
 def load(body: bytes) -> Any:

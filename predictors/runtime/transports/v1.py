@@ -25,8 +25,7 @@ class V1:
         self._dataplane.check_count(len(instances), "instances")
         items = self._dataplane.parse([self._fields(value) for value in instances], _place)
         results = await self._dataplane.infer_all(items, _place)
-        render = self._dataplane.predictor.render
-        return Answer(200, dump({"predictions": [render(result) for result in results]}))
+        return Answer(200, dump({"predictions": self._dataplane.render(results)}))
 
     def _fields(self, instance: Any) -> Mapping[str, Any]:
         # A model with one input takes its value bare, as the v1 examples of KServe do.

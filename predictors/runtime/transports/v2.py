@@ -110,7 +110,7 @@ def read_inputs(dataplane: DataPlane[Any, Any], given: Sequence[Tensor]) -> list
 
 
 def columns_of(dataplane: DataPlane[Any, Any], results: Sequence[Any]) -> dict[str, list[Any]]:
-    rendered = [dataplane.predictor.render(result) for result in results]
+    rendered = dataplane.render(results)
     return {spec.name: [fields[spec.name] for fields in rendered] for spec in dataplane.predictor.outputs}
 
 

@@ -1,0 +1,103 @@
+"""What every model must do, found by looking: a folder in predictors/ with an examples.json and a demo.
+
+A new model is tested here without a line being added.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hack.demo_models import demo_checkpoint
+from predictors.runtime.tensors import TensorSpec
+from tests.contract.conftest import target_of
+from tests.support.servers import ROOT, Server, running
+from tests.support.transports import Items, Outputs, Target, v1
+
+MODELS = sorted(path.parent.name for path in (ROOT / "predictors").glob("*/examples.json"))
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The model's own process with its demo checkpoint."""
+    model: str = request.param
+    with running(f"predictors.{model}", {"QUINTET_MODEL_DIR": str(demo_checkpoint(model))}) as server:
+        server.model = model  # type: ignore[attr-defined]
+        yield server
+
+
+@pytest.fixture(scope="module")
+def target(server: Server) -> Iterator[Target]:
+    model: str = server.model  # type: ignore[attr-defined]
+    metadata = httpx.get(f"{server.url}/v2/models/{model}").json()
+    inputs = tuple(TensorSpec(tensor["name"], tensor["datatype"]) for tensor in metadata["inputs"])
+    with target_of(server, model, inputs) as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def examples(server: Server) -> dict[str, Any]:
+    return json.loads((ROOT / "predictors" / server.model / "examples.json").read_text())  # type: ignore[attr-defined]
+
+
+def test_its_examples_are_answered(target: Target, examples: dict[str, Any]) -> None:
+    paths = {"v1": f"/v1/models/{target.model}:predict", "v2": f"/v2/models/{target.model}/infer"}
+    for name, example in examples.items():
+        response = target.http.post(example.get("path") or paths[name], json=example["body"])
+        assert response.status_code == 200, (name, response.text)
+
+
+def _items(target: Target, examples: dict[str, Any]) -> list[dict[str, Any]]:
+    (first, *_) = target.inputs
+    instances = examples["v1"]["body"]["instances"]
+    return [value if isinstance(value, dict) else {first.name: value} for value in instances]
+
+
+def test_every_transport_gives_the_same_answer(
+    target: Target, examples: dict[str, Any], call: Callable[[Target, Items], Outputs]
+) -> None:
+    items = _items(target, examples)
+    for ours, expected in zip(call(target, items), v1(target, items), strict=True):
+        assert set(ours) == set(expected)
+        for name, value in expected.items():
+            assert ours[name] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value), name
+
+
+def test_it_says_what_it_is(target: Target) -> None:
+    assert target.http.get("/v2/health/ready").status_code == 200
+    assert target.http.get("/health").json()["service"] == target.model.replace("_", "-")
+    detailed = target.http.get("/health/detailed").json()
+    assert detailed["state"] == "ready"
+    assert all(detailed[key] for key in ("engine", "device", "dtype", "checksum"))
+    assert set(detailed["queue"]) == {"items", "tokens"}
+
+
+def test_its_api_is_documented(target: Target, examples: dict[str, Any]) -> None:
+    document = target.http.get("/openapi.json").json()
+    assert examples["domain"]["path"] in document["paths"]
+    assert target.http.get("/docs").status_code == 200
+
+
+def test_its_metrics_are_what_prometheus_takes(target: Target, promtool: str) -> None:
+    text = target.http.get("/metrics").text
+    run = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout + run.stderr) == (0, "")
+
+
+def test_it_ends_with_code_3_and_a_sentence_when_its_weights_are_missing(
+    target: Target, tmp_path: Path
+) -> None:
+    missing = tmp_path / "nothing-here"
+    with running(f"predictors.{target.model}", {"QUINTET_MODEL_DIR": str(missing)}, ready=False) as server:
+        assert server.wait(60) == 3
+    errors = [line["message"] for line in server.lines if line["level"] == "ERROR"]
+    assert len(errors) == 1
+    assert str(missing) in errors[0]
