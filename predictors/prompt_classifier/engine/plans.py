@@ -16,7 +16,7 @@ ENGINES = {
     "auto": "cuda-fp16 with a GPU; else cpu-int8 where the CPU has AVX512-VNNI; else cpu-fp32",
     "cpu-fp32": "exact",
     "cpu-bf16": "bf16 linear layers, the rest fp32; needs AVX512-BF16 or AMX",
-    "cpu-int8": "8-bit linear layers, a scale a token and a scale an output, the rest fp32; needs AVX512-VNNI",
+    "cpu-int8": "8-bit linear layers, a scale a token and an output, the rest fp32; needs AVX512-VNNI",
     "cuda-fp16": "fp16 with fp32 softmax on an NVIDIA GPU",
 }
 """Names of the ``engine`` setting, with what each means."""
