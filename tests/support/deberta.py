@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,26 +19,26 @@ class Reference(nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         shape = checkpoint.shape
-        self.backbone = DebertaV2Model(
-            DebertaV2Config(
-                vocab_size=shape.vocab,
-                hidden_size=shape.hidden,
-                num_hidden_layers=shape.layers,
-                num_attention_heads=shape.heads,
-                intermediate_size=shape.intermediate,
-                max_position_embeddings=512,
-                type_vocab_size=0,
-                layer_norm_eps=1e-7,
-                relative_attention=True,
-                max_relative_positions=-1,
-                position_buckets=shape.position_buckets,
-                norm_rel_ebd="layer_norm",
-                share_att_key=True,
-                pos_att_type="p2c|c2p",
-                position_biased_input=False,
-                pad_token_id=0,
-            )
-        )
+        # As microsoft/deberta-v3-base has them; a dict, since the config takes some of them only as extras.
+        options: dict[str, Any] = {
+            "vocab_size": shape.vocab,
+            "hidden_size": shape.hidden,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "intermediate_size": shape.intermediate,
+            "max_position_embeddings": 512,
+            "type_vocab_size": 0,
+            "layer_norm_eps": 1e-7,
+            "relative_attention": True,
+            "max_relative_positions": -1,
+            "position_buckets": shape.position_buckets,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": "p2c|c2p",
+            "position_biased_input": False,
+            "pad_token_id": 0,
+        }
+        self.backbone = DebertaV2Model(DebertaV2Config(**options))
         tensors = checkpoint.tensors
         prefix = "backbone."
         self.backbone.load_state_dict(
