@@ -1,0 +1,23 @@
+"""``python -m benchmarks [NAME ...]``: runs the benchmarks and writes benchmarks/results/<name>.md."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHMARKS = ("runtime_overhead", "prompt_classifier_engine", "http_latency", "open_loop")
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"There is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}.", file=sys.stderr)
+        return 2
+    for name in names or BENCHMARKS:
+        print(f"== {name}", flush=True)
+        importlib.import_module(f"benchmarks.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
