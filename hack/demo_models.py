@@ -1,9 +1,8 @@
-"""``python -m hack.demo_models [MODEL ...]``: makes the models' demo checkpoints, each once, outside the
-clone.
+"""``python -m hack.demo_models [MODEL ...]``: makes the models' demo checkpoints, each once.
 
-A model has one when it has a package ``predictors/<model>/demo``; its command takes the folder to make. The
-cache folder's name holds a digest of that package's sources, so a changed recipe is a new checkpoint and an
-old one is never taken for it.
+A model has one when it has a package ``predictors/<model>/demo``; its command takes the folder to make. They
+are kept outside the clone, under a name with a digest of that package's sources: a changed recipe is a new
+checkpoint, and an old one is never taken for it.
 """
 
 from __future__ import annotations
@@ -13,36 +12,31 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-
-OnLine = Callable[[str], None]
+STDERR = 2
 
 
 class DemoFailed(Exception):
-    """A demo checkpoint could not be made; one sentence, then the last lines its maker said."""
+    """A demo checkpoint could not be made; one sentence. Its maker's own words are on stderr."""
 
 
-def demo_models(root: Path = ROOT) -> list[str]:
+def demo_models(root: Path | None = None) -> list[str]:
     """Every model that has a demo package, found by looking."""
-    return sorted(main.parent.parent.name for main in root.glob("predictors/*/demo/__main__.py"))
+    return sorted(main.parent.parent.name for main in (root or ROOT).glob("predictors/*/demo/__main__.py"))
 
 
-def cache_folder(model: str, root: Path = ROOT) -> Path:
+def cache_folder(model: str, root: Path | None = None) -> Path:
     """Where the model's checkpoint belongs, made or not."""
     cache = Path(os.environ.get("QUINTET_CACHE") or Path.home() / ".cache" / "quintet").expanduser()
-    return cache.absolute() / "demo" / f"{model}-{_digest(root / 'predictors' / model / 'demo')}"
+    return cache.absolute() / "demo" / f"{model}-{_digest((root or ROOT) / 'predictors' / model / 'demo')}"
 
 
-def demo_checkpoint(model: str, on_line: OnLine | None = None, root: Path = ROOT) -> Path:
-    """The folder of the model's demo checkpoint, which is made first if it is not there.
-
-    ``on_line`` gets what the maker says, line by line; without it the maker writes to this process's
-    terminal.
-    """
+def demo_checkpoint(model: str, root: Path | None = None) -> Path:
+    """The folder of the model's demo checkpoint, which is made first, with progress on stderr, if missing."""
     if model not in demo_models(root):
         known = ", ".join(demo_models(root)) or "none"
         raise DemoFailed(f"There is no demo checkpoint for {model!r}; there is one for: {known}.")
@@ -50,7 +44,7 @@ def demo_checkpoint(model: str, on_line: OnLine | None = None, root: Path = ROOT
     if not folder.is_dir():
         with _one_at_a_time(folder):
             if not folder.is_dir():  # made by someone else while this process waited
-                _make(model, folder, on_line, root)
+                _make(model, folder, root or ROOT)
     return folder
 
 
@@ -81,31 +75,24 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Held by the kernel for this process, so a killed one holds nobody up."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with (folder.parent / f"{folder.name}.making").open("w") as lock:
+        with (folder.parent / f".{folder.name}.making").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     except OSError as error:
         raise DemoFailed(f"The cache folder {folder.parent} cannot be used: {error.strerror}.") from error
 
 
-def _make(model: str, folder: Path, on_line: OnLine | None, root: Path) -> None:
+def _make(model: str, folder: Path, root: Path) -> None:
     command = [sys.executable, "-m", f"predictors.{model}.demo", str(folder)]
-    # The maker's words go to stderr: this command's own output is the folders, for scripts to read.
-    output = subprocess.PIPE if on_line else sys.stderr
-    tail: list[str] = []
-    with subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.STDOUT, text=True) as child:
+    # All its words go to stderr: this command's own output is the folders, for scripts to read.
+    with subprocess.Popen(command, cwd=root, stdout=STDERR) as maker:
         try:
-            if on_line and child.stdout:
-                for line in child.stdout:
-                    tail = [*tail[-9:], line.rstrip()]
-                    on_line(line.rstrip("\n"))
-            status = child.wait()
+            status = maker.wait()
         except BaseException:
-            child.terminate()
+            maker.terminate()
             raise
     if status or not folder.is_dir():
-        said = "\n".join(["", *tail]) if tail else ""
-        raise DemoFailed(f"The demo checkpoint of {model} was not made (exit status {status}).{said}")
+        raise DemoFailed(f"The demo checkpoint of {model} was not made (exit status {status}).")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ from predictors.prompt_classifier.demo.published import config_json
 from predictors.prompt_classifier.demo.tokenizer import tokenizer_files
 from predictors.prompt_classifier.demo.train import Recipe, Report, Trained, train
 
-QUICK = Recipe(prompts=300, heldout=200, tokenizer_texts=800, vocab_size=1_500, hidden=64, layers=2)
+QUICK = Recipe(
+    prompts=800, heldout=200, tokenizer_texts=800, vocab_size=1_500, hidden=64, layers=2, intermediate=128
+)
 
 
 def build(report: Report, *, quick: bool, threads: int) -> tuple[dict[str, bytes], str]:

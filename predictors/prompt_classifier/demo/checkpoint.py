@@ -34,8 +34,9 @@ def only_writer(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise CannotWrite(_sentence(folder, error)) from error
     try:
-        for leftover in folder.parent.glob(f".{folder.name}.partial-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        for beside in folder.parent.iterdir():
+            if beside.name.startswith(f".{folder.name}.partial-"):
+                shutil.rmtree(beside, ignore_errors=True)
         yield
     finally:
         lock.unlink(missing_ok=True)
@@ -44,13 +45,12 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 def check_target(folder: Path, needed: int) -> None:
     """Says before the long work what could only fail after it."""
-    if folder.exists() and not folder.is_dir():
-        raise CannotWrite(f"{folder} is a file, not a folder for a checkpoint.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise CannotWrite(
-            f"{folder} holds other files; name a new folder, or one with a checkpoint to replace."
-        )
-    free = shutil.disk_usage(folder.parent).free
+    try:
+        if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+            raise CannotWrite(f"{folder} holds other files; name a new folder, or a checkpoint to replace.")
+        free = shutil.disk_usage(folder.parent).free
+    except OSError as error:
+        raise CannotWrite(_sentence(folder, error)) from error
     if free < needed:
         room = f"{free / 1e6:.1f} MB left, the checkpoint needs {needed / 1e6:.0f} MB"
         raise CannotWrite(f"The disk under {folder.parent} has {room}.")

@@ -24,8 +24,8 @@ from predictors.prompt_classifier.demo.published import (
 Split = Literal["train", "heldout"]
 T = TypeVar("T")
 
-HOLD_OUT_EVERY = 5
-UNKNOWN_SHARE = 0.015
+HOLD_OUT_EVERY = 8
+UNKNOWN_SHARE = 0.02
 MAX_WORDS = 160
 """About 250 tokens."""
 MAX_SHOTS = 5
@@ -41,7 +41,7 @@ class Prompt(NamedTuple):
 
 def pool(items: Sequence[T], split: Split) -> list[T]:
     """The part of a pool that belongs to the split; by position, so that nobody picked the easy ones."""
-    held_out = [index % HOLD_OUT_EVERY == 3 for index in range(len(items))]
+    held_out = [index % HOLD_OUT_EVERY == 4 for index in range(len(items))]
     return [item for item, held in zip(items, held_out, strict=True) if held == (split == "heldout")]
 
 
@@ -50,11 +50,6 @@ def make_prompts(count: int, *, seed: int, split: Split) -> list[Prompt]:
     rng = random.Random(f"{seed}/{split}")
     writer = _Writer(rng, split)
     return [writer.prompt() for _ in range(count)]
-
-
-def training_texts(count: int, *, seed: int) -> list[str]:
-    """Texts of the training split only, for the tokenizer: it must not see a held-out wording either."""
-    return [prompt.text for prompt in make_prompts(count, seed=seed, split="train")]
 
 
 class _Writer:
@@ -96,10 +91,10 @@ class _Writer:
             extras += rng.sample(self._constraints, 2 if rng.random() < 0.2 else 1)
         if extras:
             text = self._attach(text, [slots.fill(expand(extra, rng)) for extra in extras])
-        if group.shots and rng.random() < 0.36:
+        if group.shots and rng.random() < 0.28:
             shots = rng.randint(1, MAX_SHOTS)
             text = self._with_examples(text, group.shots, shots, slots)
-        text = self._dress(text)
+        text = self._dress(text, slots)
         domain = group.domain or slots.domain or _DEFAULT_DOMAIN.get(task, "Low")
         context = group.passage or slots.snippet
         return Prompt(text, _labels(group, domain, reasoning, context, shots, constrained), template)
@@ -126,11 +121,11 @@ class _Writer:
         block = head + joint.join(shown)
         return f"{block}\n\n{text}" if rng.random() < 0.55 else f"{text}\n\n{block}"
 
-    def _dress(self, text: str) -> str:
+    def _dress(self, text: str, slots: Slots) -> str:
         """What people put around a request, and how carelessly they type it. No label depends on it."""
         rng = self._rng
         if rng.random() < 0.22:
-            opener = rng.choice(self._openers)
+            opener = slots.fill(rng.choice(self._openers))
             text = opener + (text if opener.rstrip()[-1] in ".!?:" else _lower_first(text))
         if rng.random() < 0.08:
             text += expand(rng.choice(self._closers), rng)
@@ -237,6 +232,11 @@ class Slots:
             "scramble": self._scramble,
             "term": self._term,
             "term2": self._term,
+            "fact": lambda: self._fact[0],
+            "factq": lambda: self._fact[1],
+            "lfactq": lambda: _lower_first(self._fact[1]),
+            "marks": lambda: "".join(rng.choices("?!.,;:-_*#/\\+~^|<>&%$@", k=rng.randint(1, 5))),
+            "letters": lambda: "".join(rng.choices("asdfghjklqwertzuiopyxcvbnm", k=rng.randint(3, 9))),
             "noise": lambda: self._invented(lower=True),
             "number": lambda: str(rng.randint(11, 500)),
             "small": lambda: str(rng.randint(2, 9)),
@@ -251,6 +251,7 @@ class Slots:
         }
         for slot, words in _PLAIN_SLOTS.items():
             self._makers[slot] = lambda words=words: rng.choice(words)
+        self._fact = self.fill_pair(*rng.choice(documents.FACTS))
 
     def fill(self, text: str) -> str:
         """Fills every slot; what a slot brings may hold slots of its own."""
@@ -262,7 +263,7 @@ class Slots:
 
     def fill_pair(self, given: str, answer: str) -> tuple[str, str]:
         """Fills an example's two sides alike: the answer must name who the input names."""
-        for slot in dict.fromkeys(_SLOT.findall(given)):
+        for slot in dict.fromkeys(_SLOT.findall(given + answer)):
             value = self._makers[slot]()
             given, answer = (side.replace(f"{{{slot}}}", value) for side in (given, answer))
         return given, answer
@@ -286,7 +287,7 @@ class Slots:
         rng = self._rng
         self.domain = self._genre.domain
         sentences = self._genre.sentences
-        count = min(len(sentences), rng.choice((1, 2, 2, 3, 3, 4, 5, 6)))
+        count = min(len(sentences), rng.choice((1, 1, 2, 2, 3, 3, 4, 5)))
         kept = sorted(rng.sample(range(len(sentences)), count))
         joint = "\n" if rng.random() < 0.1 else " "
         return joint.join(sentences[index] for index in kept)

@@ -165,3 +165,23 @@ GENRES: tuple[Genre, ...] = (
         "Who recommended the angiography?", "Does the patient have allergies?", "What is the patient's history?",
     )),
 )
+
+FACTS: tuple[tuple[str, str], ...] = (
+    ("The Eiffel Tower was built in {year} by a company from {place}.", "When was the Eiffel Tower built?"),
+    ("{company} was founded by {person} and {person2} in {year} in a garage in {place}.", "Who founded the company?"),
+    ("{person} went to the market and bought {small} oranges and a loaf of bread.", "What did {person} buy?"),
+    ("The museum in {place} opens at {small} and closes at six. Children pay nothing.", "When does the museum open?"),
+    ("{person} was born in {place} in {year}, studied law and later became a painter.", "Where was {person} born?"),
+    ("The train leaves {place} at noon and reaches {place2} {small} hours later.", "How long does the journey take?"),
+    ("Water boils at 100 degrees at sea level, and at a lower temperature in the mountains.", "At what temperature does water boil at sea level?"),
+    ("The ticket costs {amount}, but students pay half.", "How much is a ticket?"),
+    ("{person} lives with {small} cats in a small flat near the station in {place}.", "How many cats does {person} have?"),
+    ("The war began in {year} and lasted {small} years. {country} lost two provinces.", "How long did the war last?"),
+    ("Mice are active at night. They eat seeds, fruit and sometimes insects.", "What do mice eat?"),
+    ("The manager of {company}, {person}, said that {number} people would be hired {date}.", "Who is the manager?"),
+    ("{country} won the match two to one after {person} scored in the last minute.", "Which country won the match?"),
+    ("The bridge is {number} metres long and was opened {date} by {person}.", "How long is the bridge?"),
+    ("Because the road was closed, {person} arrived {small} hours late in {place}.", "Why was {person} late?"),
+    ("The book was written by {famous} in {year} and has {number} pages.", "Who wrote the book?"),
+)
+"""Small passages, each with a question that it answers."""

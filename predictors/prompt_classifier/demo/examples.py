@@ -140,6 +140,22 @@ LAYOUTS: tuple[tuple[str, str, str], ...] = (
     ("Like this:\n", "{i}. {a} = {b}", "\n"),
     ("", "For example, {a} gives {b}.", " "),
     ("Some samples first.\n", "Sample input: {a}\nSample output: {b}", "\n"),
+    ("", "User: {a}\nAssistant: {b}", "\n"),
+    ("", "Question: {a}\nAnswer: {b}", "\n\n"),
+    ("Examples:\n", "Input: {a}\nOutput: {b}", "\n\n"),
+    ("", "Example {i}\nInput: {a}\nOutput: {b}", "\n\n"),
+    ("Here is how it should look:\n", "* {a} -> {b}", "\n"),
+    ("Examples:\n", "{i}) {a} - {b}", "\n"),
+    ("", "<example>{a} => {b}</example>", "\n"),
+    ("Some examples: ", "{a} -> {b}", ", "),
+    ("", "Example: {a} becomes {b}", "\n"),
+    ("Look at these examples:\n", "{a} | {b}", "\n"),
+    ("", "Example {i}: \"{a}\" -> \"{b}\"", "\n"),
+    ("", "Prompt: {a}\nCompletion: {b}", "\n---\n"),
+    ("", "Text: {a}\nLabel: {b}", "\n"),
+    ("Example inputs and outputs:\n", "{a}\n-> {b}", "\n"),
+    ("", "Sentence: {a}\nAnswer: {b}", "\n"),
+    ("", "Given {a}, the answer is {b}.", "\n"),
 )
 """(before all, each example, between examples)"""
 

@@ -28,13 +28,15 @@ _UNDECLARED: dict[str, Any] = {
 """Settings of v3 that transformers' config takes without declaring them."""
 
 
-def backbone_config(vocab_size: int, *, hidden: int, layers: int, dropout: float = 0.1) -> DebertaV2Config:
+def backbone_config(
+    vocab_size: int, *, hidden: int, layers: int, intermediate: int, dropout: float = 0.0
+) -> DebertaV2Config:
     return DebertaV2Config(
         vocab_size=-(-(vocab_size + 1) // VOCAB_MULTIPLE) * VOCAB_MULTIPLE,
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=hidden // HEAD_SIZE,
-        intermediate_size=4 * hidden,
+        intermediate_size=intermediate,
         hidden_act="gelu",
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
