@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 from fastapi import APIRouter
 
 from predictors.prompt_classifier import routes
+from predictors.prompt_classifier.agreement import PROMPTS, disagreement
 from predictors.prompt_classifier.scoring import Classification, classify
 from predictors.prompt_classifier.settings import ClassifierSettings
 from predictors.prompt_classifier.tokenizer import MAX_TOKENS, PromptTokenizer, TokenizedPrompt
@@ -22,6 +24,8 @@ from predictors.runtime.tensors import TensorSpec, detail
 if TYPE_CHECKING:
     from predictors.prompt_classifier.checkpoint import Checkpoint
     from predictors.prompt_classifier.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 _DATATYPES = {"str": "BYTES", "float": "FP32", "bool": "BOOL"}
 
@@ -55,9 +59,13 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
             checkpoint.tokenizer_file, windowed=settings.long_prompts == "window"
         )
         progress("preparing the engine")
-        self._engine = build_engine(
-            checkpoint, engine=settings.engine, threads=settings.threads or available_cpus()
-        )
+        threads = settings.threads or available_cpus()
+        self._engine = build_engine(checkpoint, engine=settings.engine, threads=threads)
+        if settings.engine == "auto" and self._engine.dtype == "int8":
+            progress("comparing the int8 engine with the exact one")
+            self._engine = self._agreeing(
+                self._engine, build_engine(checkpoint, engine="cpu-fp32", threads=threads)
+            )
         # Every length of table and buffer the engine will meet is touched before the first caller comes.
         progress("warming up")
         rng = np.random.default_rng(0)
@@ -69,9 +77,9 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
 
     def self_test(self) -> None:
         works = self._tokenizer.encode(_SELF_TEST)
-        together = self._results(works)
+        together = self.run(works)
         for work, result in zip(works, together, strict=True):
-            alone = self._results([work])[0]
+            alone = self.run([work])[0]
             if isinstance(result, ServiceError) or isinstance(alone, ServiceError):
                 raise LoadError("The self-test failed: the model's output is not finite.")
             if alone.task_type_1 != result.task_type_1:
@@ -93,7 +101,7 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
         return work.tokens
 
     def run(self, batch: Sequence[TokenizedPrompt]) -> Sequence[Classification | ServiceError]:
-        return self._results(batch)
+        return self._results(batch, self._engine)
 
     def render(self, result: Classification) -> Mapping[str, Any]:
         return asdict(result)
@@ -115,9 +123,20 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
     def token_lengths(self, prompts: Sequence[str]) -> list[int]:
         return [work.tokens for work in self._tokenizer.encode(prompts)]
 
-    def _results(self, works: Sequence[TokenizedPrompt]) -> list[Classification | ServiceError]:
+    def _agreeing(self, engine: Engine, exact: Engine) -> Engine:
+        """``engine`` if it says what the exact one says of the same prompts, else the exact one."""
+        works = self._tokenizer.encode(PROMPTS)
+        difference = disagreement(self._results(works, engine), self._results(works, exact))
+        if difference is None:
+            return engine
+        logger.warning("Not using %s with these weights: %s.", engine.name, difference)
+        return exact
+
+    def _results(
+        self, works: Sequence[TokenizedPrompt], engine: Engine
+    ) -> list[Classification | ServiceError]:
         windows = [window for work in works for window in work.windows]
-        rows = iter(self._engine.logits(windows))
+        rows = iter(engine.logits(windows))
         return [self._score(work, [next(rows) for _ in work.windows]) for work in works]
 
     def _score(self, work: TokenizedPrompt, rows: list[np.ndarray]) -> Classification | ServiceError:
