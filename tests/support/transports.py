@@ -139,7 +139,7 @@ TRANSPORTS: dict[str, Callable[[Target, Items], Outputs]] = {
 def refusal(error: grpc.RpcError) -> Refusal:
     assert isinstance(error, grpc.Call)
     trailing: dict[str, str] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]
-    body = json.loads(trailing["quintet-error"])
+    body = json.loads(trailing.get("quintet-error", "{}"))  # the gateway's own refusals have none
     return Refusal(error.code().name, body)
 
 

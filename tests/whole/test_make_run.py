@@ -1,0 +1,174 @@
+"""The whole way once, as a user goes it: start the stack, paste the lines it prints, stop it with Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+import yaml
+
+from hack.demo_models import demo_checkpoint
+from predictors.runtime.tensors import TensorSpec
+from tests.support.servers import ROOT, free_port
+from tests.support.transports import TRANSPORTS, Refusal, Target
+
+PROMPT = "Write a Python function that reverses a list."
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[str]
+    address: str
+    folder: Path
+    lines: list[str]
+    ports: list[int]
+
+    def token(self, *scopes: str) -> str:
+        command = [
+            sys.executable,
+            "-m",
+            "gateway",
+            "token",
+            "--config",
+            self.folder / ".local" / "gateway.yaml",
+        ]
+        scoped = [argument for scope in scopes for argument in ("--scope", scope)]
+        run = subprocess.run([*command, *scoped], cwd=ROOT, capture_output=True, text=True, check=True)
+        return run.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """``make run`` in a folder of its own, so that its ports and keys are the test's own."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("predictors", "hack"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "gateway", folder / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
+    config = yaml.safe_load((folder / "gateway" / "local.yaml").read_text())
+    ports = [free_port() for _ in range(5)]
+    config["listen"]["port"], config["admin"]["port"], config["portal"]["port"] = ports[:3]
+    config["models"]["prompt_classifier"]["upstream"].update(http_port=ports[3], grpc_port=ports[4])
+    (folder / "gateway" / "local.yaml").write_text(yaml.safe_dump(config))
+    demo_checkpoint("prompt_classifier")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hack.local_stack", "--root", str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if sum(1 for said in lines if said.startswith("curl ")) == 3:
+            break
+    else:
+        pytest.fail(f"ended with {process.wait()}: {lines}")
+    yield Running(process, f"http://127.0.0.1:{ports[0]}", folder, lines, ports)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def test_the_three_lines_it_prints_can_be_pasted(stack: Running) -> None:
+    curls = [line for line in stack.lines if line.startswith("curl ")]
+    answers = [
+        json.loads(subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout)
+        for line in curls
+    ]
+    domain, v1, v2 = answers
+    assert domain["task_type_1"] == ["Code Generation"]
+    assert v1["predictions"][0]["task_type_1"] == "Code Generation"
+    assert v2["outputs"][0] == {
+        "name": "task_type_1",
+        "datatype": "BYTES",
+        "shape": [1],
+        "data": ["Code Generation"],
+    }
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_every_transport_passes_the_gateway_with_a_token_and_not_without(stack: Running, name: str) -> None:
+    call = TRANSPORTS[name]
+    inputs = (TensorSpec("prompt", "BYTES"),)
+
+    def asked_with(token: str | None) -> list[dict[str, object]]:
+        authorization = {} if token is None else {"authorization": f"Bearer {token}"}
+        metadata = (("quintet-model", "prompt_classifier"), *authorization.items())
+        with (
+            httpx.Client(base_url=stack.address, headers=authorization, timeout=30) as http,
+            grpc.insecure_channel(stack.address.removeprefix("http://")) as channel,
+        ):
+            return call(Target("prompt_classifier", inputs, http, channel, metadata), [{"prompt": PROMPT}])
+
+    assert asked_with(stack.token("infer:prompt_classifier"))[0]["task_type_1"] == "Code Generation"
+    for token, status in (
+        (None, {401, "UNAUTHENTICATED"}),
+        (stack.token("infer:other"), {403, "PERMISSION_DENIED"}),
+    ):
+        with pytest.raises(Refusal) as refused:
+            asked_with(token)
+        assert refused.value.status in status
+
+
+def test_the_benchmark_needs_its_own_scope(stack: Running) -> None:
+    body = {"prompts": [PROMPT], "requests": 2}
+
+    def status(scope: str) -> int:
+        headers = {"authorization": f"Bearer {stack.token(scope)}"}
+        return httpx.post(f"{stack.address}/benchmark", json=body, headers=headers, timeout=30).status_code
+
+    assert status("infer:prompt_classifier") == 403
+    assert status("bench:prompt_classifier") == 200
+
+
+def test_health_is_open_and_details_are_not(stack: Running) -> None:
+    assert httpx.get(f"{stack.address}/health").json()["models"] == {"prompt_classifier": True}
+    assert httpx.get(f"{stack.address}/prompt-classifier/health").json()["status"] == "healthy"
+    assert httpx.get(f"{stack.address}/prompt-classifier/health/detailed").status_code == 401
+    headers = {"authorization": f"Bearer {stack.token('infer:prompt_classifier')}"}
+    detailed = httpx.get(f"{stack.address}/prompt-classifier/health/detailed", headers=headers)
+    assert detailed.json()["state"] == "ready"
+    assert httpx.get(f"{stack.address}/metrics", headers=headers).status_code == 404
+
+
+def test_ctrl_c_leaves_nothing_behind(stack: Running) -> None:
+    """Runs last: it stops the stack of this module."""
+    group = _descendants(stack.process.pid)
+    assert len(group) >= 2
+    stack.process.send_signal(signal.SIGINT)
+    assert stack.process.wait(30) == 0
+    assert [pid for pid in group if _alive(pid)] == []
+    for port in stack.ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        found += [int(child), *_descendants(int(child))]
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+    return not re.search(r"^State:\s+Z", status, re.M) and os.path.exists(f"/proc/{pid}")
