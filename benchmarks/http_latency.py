@@ -90,7 +90,7 @@ def _direct(checkpoint: Path) -> Callable[[], None]:
     predictor.load(print)
 
     def call() -> None:
-        predictor.run(predictor.prepare([PROMPT]))
+        predictor.classify([PROMPT])
 
     return call
 

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     except LoadError as error:
         _say(f"The checkpoint does not load: {error}")
         return 3
-    (result,) = predictor.run(predictor.prepare([PROMPT]))
+    (result,) = predictor.classify([PROMPT])
     if isinstance(result, ServiceError):
         _say(f"The published example cannot be classified: {result.message}")
         return 1

@@ -14,7 +14,7 @@ from predictors.prompt_classifier import routes
 from predictors.prompt_classifier.agreement import PROMPTS, disagreement
 from predictors.prompt_classifier.scoring import Classification, classify
 from predictors.prompt_classifier.settings import ClassifierSettings
-from predictors.prompt_classifier.tokenizer import MAX_TOKENS, PromptTokenizer, TokenizedPrompt
+from predictors.prompt_classifier.tokenizer import MAX_TOKENS, MAX_WINDOWS, PromptTokenizer, TokenizedPrompt
 from predictors.runtime.cpus import available_cpus
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import Internal, InvalidValue, LoadError, ServiceError
@@ -76,10 +76,9 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
         self._loaded = True
 
     def self_test(self) -> None:
-        works = self._tokenizer.encode(_SELF_TEST)
-        together = self.run(works)
-        for work, result in zip(works, together, strict=True):
-            alone = self.run([work])[0]
+        together = self.classify(_SELF_TEST)
+        for prompt, result in zip(_SELF_TEST, together, strict=True):
+            (alone,) = self.classify([prompt])
             if isinstance(result, ServiceError) or isinstance(alone, ServiceError):
                 raise LoadError("The self-test failed: the model's output is not finite.")
             if alone.task_type_1 != result.task_type_1:
@@ -94,8 +93,8 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
             raise InvalidValue("wrong type", details=[detail("prompt", "must be a string")])
         return prompt
 
-    def prepare(self, items: Sequence[str]) -> Sequence[TokenizedPrompt]:
-        return self._tokenizer.encode(items)
+    def prepare(self, items: Sequence[str]) -> Sequence[TokenizedPrompt | ServiceError]:
+        return [_too_long() if work.too_long else work for work in self._tokenizer.encode(items)]
 
     def tokens(self, work: TokenizedPrompt) -> int:
         return work.tokens
@@ -119,6 +118,10 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
             "dtype": engine.dtype,
             "checksum": self._checkpoint.checksum,
         }
+
+    def classify(self, prompts: Sequence[str]) -> list[Classification | ServiceError]:
+        """Prompts classified by a direct call, without queue or transport."""
+        return self._results(self._tokenizer.encode(prompts), self._engine)
 
     def token_lengths(self, prompts: Sequence[str]) -> list[int]:
         return [work.tokens for work in self._tokenizer.encode(prompts)]
@@ -146,3 +149,8 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
         if not np.isfinite(logits).all():
             return Internal("The model's output for this prompt is not finite.")
         return classify(logits.astype(np.float32), work.truncated, self._checkpoint.config)
+
+
+def _too_long() -> InvalidValue:
+    message = f"must be at most {MAX_WINDOWS * (MAX_TOKENS - 2)} tokens"
+    return InvalidValue(f"The prompt {message}.", details=[detail("prompt", message)])

@@ -1,41 +1,27 @@
 """The domain routes of the original service, and the benchmark it promised."""
 
-from __future__ import annotations
-
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from predictors.prompt_classifier.scoring import Classification
 from predictors.runtime.dataplane import DataPlane
-from predictors.runtime.errors import Overloaded, ServiceError
+from predictors.runtime.errors import InvalidValue, Overloaded, ServiceError
+from predictors.runtime.tensors import detail
 from predictors.runtime.transports.http import JSONResponse, Text
 
 if TYPE_CHECKING:
     from predictors.prompt_classifier.predictor import PromptClassifier
 
 
-class ClassifyRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    prompts: list[Text] = Field(description="1 to 100 prompts; what is beyond 512 tokens is not read.")
-
-
 class SingleRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     prompt: Text = Field(min_length=1, max_length=10_000)
-
-
-class BenchmarkRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    prompts: list[Text] | None = Field(None, description="Prompts of each request; default: a built-in mix.")
-    requests: int = Field(10, ge=1, le=100, description="Requests sent, at most.")
-    concurrency: int = Field(1, ge=1, le=16, description="Requests under way at a time.")
-    max_seconds: float = Field(10.0, gt=0, le=30, description="No new request is sent after this time.")
 
 
 class ClassifyResponse(BaseModel):
@@ -55,86 +41,132 @@ class ClassifyResponse(BaseModel):
     truncated: list[bool]
 
 
-class _Benchmark:
-    """One benchmark at a time: it takes the model's capacity from everybody else."""
+class TokenLengths(BaseModel):
+    min: int
+    mean: float
+    max: int
 
-    def __init__(self, dataplane: DataPlane[str, Classification], predictor: PromptClassifier) -> None:
-        self._dataplane, self._predictor = dataplane, predictor
-        self._running = False
 
-    async def run(self, request: BenchmarkRequest) -> dict[str, Any]:
-        self._dataplane.check_accepting()
-        prompts = _mix() if request.prompts is None else request.prompts
-        self._dataplane.check_count(len(prompts), "prompts")
-        if self._running:
+class Latency(BaseModel):
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    max: float
+
+
+class Throughput(BaseModel):
+    prompts_per_second: float
+    tokens_per_second: float
+
+
+class BenchmarkReport(BaseModel):
+    requests: int
+    prompts: int
+    seconds: float
+    tokens_per_prompt: TokenLengths
+    latency_ms: Latency
+    throughput: Throughput
+    engine: str
+    device: str
+    dtype: str
+    checksum: str
+
+
+def router(dataplane: DataPlane[str, Classification], predictor: "PromptClassifier") -> APIRouter:
+    limit = dataplane.settings.max_items
+
+    class ClassifyRequest(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True)
+        # A bound of the list itself: a million mistakes in it are then one.
+        prompts: list[Text] = Field(min_length=1, max_length=limit)
+
+    class BenchmarkRequest(BaseModel):
+        model_config = ConfigDict(extra="forbid", strict=True)
+        prompts: list[Text] = Field(
+            default_factory=_mix, min_length=1, max_length=limit, description="Prompts of each request."
+        )
+        requests: int = Field(10, ge=1, le=100, description="Requests sent, at most.")
+        concurrency: int = Field(1, ge=1, le=16, description="Requests under way at a time.")
+        max_seconds: float = Field(10.0, ge=0.1, le=30, description="No new request is sent after this time.")
+
+    routes = APIRouter(default_response_class=JSONResponse, tags=["prompt_classifier"])
+    running = asyncio.Lock()
+
+    @routes.post("/classify", response_model=ClassifyResponse)
+    async def classify(request: ClassifyRequest) -> JSONResponse:
+        """Task types and complexity of many prompts, as parallel lists."""
+        return _lists(await dataplane.infer_all(request.prompts, _place))
+
+    @routes.post("/classify/single", response_model=ClassifyResponse)
+    async def classify_single(request: SingleRequest) -> JSONResponse:
+        """The same for one prompt; the lists have one entry."""
+        return _lists(await dataplane.infer_all([request.prompt], _place))
+
+    @routes.post("/benchmark", response_model=BenchmarkReport)
+    async def benchmark(request: BenchmarkRequest) -> JSONResponse:
+        """Sends requests through the same path as callers' and reports what they took."""
+        dataplane.check_accepting()
+        share = dataplane.settings.max_queue_items // 2
+        if request.concurrency * len(request.prompts) > share:
+            message = f"times the prompts must be at most {share}, to leave room for others"
+            raise InvalidValue(f"concurrency {message}.", details=[detail("concurrency", message)])
+        if running.locked():
             raise Overloaded("A benchmark is already running.", retry_after=request.max_seconds)
-        self._running = True
-        try:
-            return await self._measure(prompts, request)
-        finally:
-            self._running = False
+        async with running:  # one at a time: it takes the model's capacity from everybody else
+            lengths = await asyncio.to_thread(predictor.token_lengths, request.prompts)
+            run = Run(request.requests, request.concurrency, request.max_seconds)
+            await run.measure(lambda: dataplane.infer_all(request.prompts, _place))
+        return JSONResponse({**run.report(lengths), **predictor.description()})
 
-    async def _measure(self, prompts: Sequence[str], request: BenchmarkRequest) -> dict[str, Any]:
-        lengths = await asyncio.to_thread(self._predictor.token_lengths, prompts)
-        left, seconds = request.requests, []
+    return routes
+
+
+class Run:
+    """The requests of one benchmark and what they took."""
+
+    def __init__(self, requests: int, concurrency: int, max_seconds: float) -> None:
+        self._left, self._concurrency, self._max_seconds = requests, concurrency, max_seconds
+        self._times: list[float] = []
+        self._elapsed = 0.0
+
+    async def measure(self, send: Callable[[], Awaitable[object]]) -> None:
         started = time.perf_counter()
 
         async def caller() -> None:
-            nonlocal left
-            while left > 0 and time.perf_counter() - started < request.max_seconds:
-                left -= 1
+            while self._left > 0 and time.perf_counter() - started < self._max_seconds:
+                self._left -= 1
                 begun = time.perf_counter()
-                await self._dataplane.infer_all(prompts, _place)
-                seconds.append(time.perf_counter() - begun)
+                await send()
+                self._times.append(time.perf_counter() - begun)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(request.concurrency):
-                group.create_task(caller())
-        elapsed = time.perf_counter() - started
-        percentiles = np.percentile(np.array(seconds) * 1000, (50, 90, 95, 99, 100)).round(3).tolist()
-        done = len(seconds)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._concurrency):
+                    group.create_task(caller())
+        except* ServiceError as errors:
+            raise errors.exceptions[0] from None
+        self._elapsed = time.perf_counter() - started
+
+    def report(self, lengths: Sequence[int]) -> dict[str, Any]:
+        names, shares = ("p50", "p90", "p95", "p99", "max"), (50, 90, 95, 99, 100)
+        percentiles = np.percentile(np.array(self._times) * 1000, shares).round(3).tolist()
+        done = len(self._times)
         return {
             "requests": done,
-            "prompts": done * len(prompts),
-            "seconds": round(elapsed, 3),
+            "prompts": done * len(lengths),
+            "seconds": round(self._elapsed, 3),
             "tokens_per_prompt": {
                 "min": min(lengths),
                 "mean": round(sum(lengths) / len(lengths), 1),
                 "max": max(lengths),
             },
-            "latency_ms": dict(zip(("p50", "p90", "p95", "p99", "max"), percentiles, strict=True)),
+            "latency_ms": dict(zip(names, percentiles, strict=True)),
             "throughput": {
-                "prompts_per_second": round(done * len(prompts) / elapsed, 2),
-                "tokens_per_second": round(done * sum(lengths) / elapsed, 1),
+                "prompts_per_second": round(done * len(lengths) / self._elapsed, 2),
+                "tokens_per_second": round(done * sum(lengths) / self._elapsed, 1),
             },
-            **self._predictor.description(),
         }
-
-
-def router(dataplane: DataPlane[str, Classification], predictor: PromptClassifier) -> APIRouter:
-    routes = APIRouter(default_response_class=JSONResponse, tags=["prompt_classifier"])
-    benchmark = _Benchmark(dataplane, predictor)
-
-    @routes.post("/classify", response_model=ClassifyResponse)
-    async def classify(request: Annotated[ClassifyRequest, Body()]) -> JSONResponse:
-        """Task types and complexity of 1 to 100 prompts, as parallel lists."""
-        dataplane.check_count(len(request.prompts), "prompts")
-        return _lists(await dataplane.infer_all(request.prompts, _place))
-
-    @routes.post("/classify/single", response_model=ClassifyResponse)
-    async def classify_single(request: Annotated[SingleRequest, Body()]) -> JSONResponse:
-        """The same for one prompt; the lists have one entry."""
-        return _lists(await dataplane.infer_all([request.prompt], _place))
-
-    @routes.post("/benchmark")
-    async def run_benchmark(request: Annotated[BenchmarkRequest, Body()]) -> JSONResponse:
-        """Sends requests through the same path as callers' and reports what they took."""
-        try:
-            return JSONResponse(await benchmark.run(request))
-        except* ServiceError as group:
-            raise group.exceptions[0] from None
-
-    return routes
 
 
 def _lists(results: Sequence[Classification]) -> JSONResponse:

@@ -13,6 +13,8 @@ from predictors.runtime.errors import LoadError
 
 MAX_TOKENS = 512
 """The published context, [CLS] and [SEP] included."""
+MAX_WINDOWS = 64
+"""Most windows one prompt is read in: about 32,000 tokens, a few seconds of a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,10 @@ class TokenizedPrompt:
     """Token ids (int32) with [CLS] and [SEP], 2 to 512 each; one window unless long prompts are windowed."""
     truncated: bool
     """Whether the model sees less than the whole prompt."""
+
+    @property
+    def too_long(self) -> bool:
+        return len(self.windows) > MAX_WINDOWS
 
     @property
     def tokens(self) -> int:

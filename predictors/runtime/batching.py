@@ -24,7 +24,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from predictors.runtime.errors import DeadlineExceeded, Internal, Overloaded, ServiceError, Unavailable
 from predictors.runtime.metrics import Metrics
@@ -49,9 +49,21 @@ class Limits:
 class _Call:
     """One submit(): its entries' outcomes, and the future its caller awaits."""
 
-    __slots__ = ("deadline", "future", "outcomes", "pending", "queued_items", "queued_tokens")
+    __slots__ = (
+        "arrival",
+        "deadline",
+        "future",
+        "outcomes",
+        "pending",
+        "queued_items",
+        "queued_tokens",
+        "started",
+    )
 
-    def __init__(self, size: int, tokens: int, deadline: float, future: asyncio.Future[None]) -> None:
+    def __init__(
+        self, size: int, tokens: int, arrival: float, deadline: float, future: asyncio.Future[None]
+    ) -> None:
+        self.arrival = self.started = arrival
         self.outcomes: list[Any] = [None] * size
         self.pending = size  # entries without an outcome yet
         self.queued_items = size  # entries not yet handed to the engine
@@ -70,11 +82,10 @@ class _Entry(Generic[Work]):
     index: int
     work: Work
     tokens: int
-    arrival: float
 
     @property
     def urgency(self) -> tuple[float, float]:
-        return (self.call.deadline, self.arrival)
+        return (self.call.deadline, self.call.arrival)
 
 
 @dataclass(slots=True, eq=False)
@@ -121,7 +132,7 @@ class EngineThread(Generic[Work, Result]):
             batch, done = job
             started = time.perf_counter()
             try:
-                batch.outcomes = self._run([entry.work for entry in batch.entries])
+                batch.outcomes = list(self._run([entry.work for entry in batch.entries]))
             except BaseException as error:  # whatever it is, callers wait for an answer
                 batch.error = error
             batch.seconds = time.perf_counter() - started
@@ -149,10 +160,8 @@ class Batcher(Generic[Work, Result]):
     _tokens_per_second: float = 0.0
     _closed: bool = False
     _stopped: bool = False
-    _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self._idle.set()
         # Read when scraped, not written at every change: the hot path pays nothing for them.
         self.metrics.queue_items.set_function(lambda: self._admitted)
         self.metrics.queue_tokens.set_function(lambda: self._tokens)
@@ -165,8 +174,8 @@ class Batcher(Generic[Work, Result]):
     def queued_tokens(self) -> int:
         return self._tokens
 
-    def admit(self, items: int) -> None:
-        """Takes room for ``items``, before any work is done for them; submit() or release() gives it back.
+    def admit(self, items: int) -> Room[Work, Result]:
+        """Takes room for ``items`` before any work is done for them.
 
         Raises Overloaded when the queue has no such room, Unavailable after close().
         """
@@ -174,49 +183,26 @@ class Batcher(Generic[Work, Result]):
             raise Unavailable("The server is shutting down.", retry_after=1)
         if self._admitted + items > self.limits.max_queue_items and self._admitted > 0:
             raise self._overloaded("queue_items")
-        self._count(items, 0)
+        self._admitted += items
+        return Room(self, items)
 
-    def release(self, items: int) -> None:
-        """Gives back room that was admitted and will not be submitted."""
-        self._count(-items, 0)
-
-    async def submit(self, works: Sequence[Work], tokens: Sequence[int], deadline: float) -> list[Outcome]:
-        """One outcome for each work, in order. ``deadline`` is in the loop's time (seconds).
-
-        The room for the works was taken by admit(). Raises Overloaded, DeadlineExceeded or Unavailable
-        for the whole call; an item's own fault is in its outcome.
-        """
+    def _enter(self, works: Sequence[Work], tokens: Sequence[int], deadline: float) -> _Call:
+        """Puts works for which there is room into the queue. Raises Overloaded or Unavailable."""
         total = sum(tokens)
         if self._stopped:
-            self.release(len(works))
             raise Unavailable(_STOPPED, retry_after=1)
         if self._tokens and self._tokens + total > self.limits.max_queue_tokens:
-            self.release(len(works))
             raise self._overloaded("queue_tokens")
-        if not works:
-            return []
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        call = _Call(len(works), total, deadline, loop.create_future())
+        call = _Call(len(works), total, loop.time(), deadline, loop.create_future())
         for index, work in enumerate(works):
-            bisect.insort(self._waiting, _Entry(call, index, work, tokens[index], now), key=_length)
-        self._count(0, total)
-        timer = loop.call_at(deadline, self._expire, call)
-        self._pump()
-        try:
-            await call.future
-        finally:
-            timer.cancel()
-            self._forget(call)
-        return call.outcomes
+            bisect.insort(self._waiting, _Entry(call, index, work, tokens[index]), key=_length)
+        self._tokens += total
+        return call
 
     def close(self) -> None:
         """No new work from now on; what was admitted still runs."""
         self._closed = True
-
-    async def drained(self) -> None:
-        """Returns when nothing waits and nothing runs."""
-        await self._idle.wait()
 
     def abort(self) -> None:
         """Ends every caller still waiting with Unavailable and stops the engine."""
@@ -237,26 +223,29 @@ class Batcher(Generic[Work, Result]):
 
     def _next_retry(self) -> list[_Entry[Work]]:
         while self._retries:
-            if entries := [entry for entry in self._retries.popleft() if entry.call.alive]:
+            half = self._retries.popleft()
+            self._expire_overdue(half)
+            if entries := [entry for entry in half if entry.call.alive]:
                 return entries
         return []
 
     def _next_entries(self) -> list[_Entry[Work]]:
-        now = asyncio.get_running_loop().time()
-        for entry in self._waiting:
-            if entry.call.deadline <= now:  # its timer is due too, but may not have fired yet
-                self._expire(entry.call)
+        self._expire_overdue(self._waiting)
         self._bury()
         if not self._waiting:
             return []
         first, last = self._window(min(range(len(self._waiting)), key=self._urgency))
         entries = self._waiting[first:last]
         del self._waiting[first:last]
+        now = asyncio.get_running_loop().time()
         for entry in entries:
-            entry.call.queued_items -= 1
-            entry.call.queued_tokens -= entry.tokens
-            self.metrics.queue_seconds.observe(now - entry.arrival)
-        self._count(-len(entries), -sum(entry.tokens for entry in entries))
+            call = entry.call
+            call.queued_items -= 1
+            call.queued_tokens -= entry.tokens
+            call.started = now
+            self._tokens -= entry.tokens
+            self.metrics.queue_seconds.observe(now - call.arrival)
+        self._admitted -= len(entries)
         return entries
 
     def _urgency(self, position: int) -> tuple[float, float]:
@@ -297,7 +286,6 @@ class Batcher(Generic[Work, Result]):
         else:
             self._failed(entries, batch.error)
         self._pump()
-        self._settle()
 
     def _failed(self, entries: list[_Entry[Work]], error: BaseException) -> None:
         self.metrics.engine_failures.inc()
@@ -317,7 +305,8 @@ class Batcher(Generic[Work, Result]):
         self.metrics.batch_padding.observe(1 - tokens / computed if computed else 0.0)
         if batch.seconds > 0:
             rate = tokens / batch.seconds
-            self._tokens_per_second += 0.2 * (rate - self._tokens_per_second)
+            before = self._tokens_per_second or rate
+            self._tokens_per_second = before + 0.2 * (rate - before)
 
     # -- leaving
 
@@ -326,11 +315,18 @@ class Batcher(Generic[Work, Result]):
             self.metrics.rejections.labels("deadline").inc()
             _fail(call, DeadlineExceeded("The request was not answered before its deadline."))
 
+    def _expire_overdue(self, entries: Sequence[_Entry[Work]]) -> None:
+        now = asyncio.get_running_loop().time()
+        for entry in entries:
+            if entry.call.deadline <= now:  # its timer is due too, but may not have fired yet
+                self._expire(entry.call)
+
     def _forget(self, call: _Call) -> None:
         """The caller has its answer or has gone: what of it still waits costs nobody anything any more."""
         if call.future.done() and not call.future.cancelled():
             call.future.exception()  # retrieved, also when the caller was cancelled in the same moment
-        self._count(-call.queued_items, -call.queued_tokens)
+        self._admitted -= call.queued_items
+        self._tokens -= call.queued_tokens
         call.queued_items = call.queued_tokens = 0
         if len(self._waiting) > 2 * self._admitted + 64:
             self._bury()
@@ -344,16 +340,42 @@ class Batcher(Generic[Work, Result]):
         wait = math.ceil(self._tokens / rate) if rate else 1
         return Overloaded("The model is overloaded; try again later.", retry_after=min(max(wait, 1), 60))
 
-    def _count(self, items: int, tokens: int) -> None:
-        self._admitted += items
-        self._tokens += tokens
-        self._settle()
 
-    def _settle(self) -> None:
-        if self._admitted or self._running or self._retries:
-            self._idle.clear()
-        else:
-            self._idle.set()
+class Room(Generic[Work, Result]):
+    """Room in the queue, taken before the work for it is made; leaving gives back what was not submitted."""
+
+    def __init__(self, batcher: Batcher[Work, Result], items: int) -> None:
+        self._batcher, self._items = batcher, items
+        self.queue_seconds = self.infer_seconds = 0.0
+        """Afterwards: how long the last item waited, and from its start to the answer."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._batcher._admitted -= self._items
+
+    async def submit(self, works: Sequence[Work], tokens: Sequence[int], deadline: float) -> list[Outcome]:
+        """One outcome for each work, in order; at most as many works as there is room for.
+
+        ``deadline`` is in the loop's time (seconds). Raises Overloaded, DeadlineExceeded or Unavailable for
+        the whole call; an item's own fault is in its outcome.
+        """
+        if not works:
+            return []
+        batcher, loop = self._batcher, asyncio.get_running_loop()
+        call = batcher._enter(works, tokens, deadline)
+        self._items -= len(works)  # from here on the call gives it back
+        timer = loop.call_at(deadline, batcher._expire, call)
+        batcher._pump()
+        try:
+            await call.future
+        finally:
+            timer.cancel()
+            batcher._forget(call)
+            self.queue_seconds = call.started - call.arrival
+            self.infer_seconds = loop.time() - call.started
+        return call.outcomes
 
 
 def _length(entry: _Entry) -> int:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from predictors.runtime.batching import Batcher
-from predictors.runtime.errors import Internal, InvalidValue, ServiceError, Unavailable
+from predictors.runtime.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidValue,
+    Overloaded,
+    ServiceError,
+    Unavailable,
+)
 from predictors.runtime.lifecycle import Lifecycle, State
+from predictors.runtime.logging import request_timings
 from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import Predictor
 from predictors.runtime.settings import RuntimeSettings
-from predictors.runtime.tensors import detail
+from predictors.runtime.tensors import DTYPES, detail
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,8 +50,13 @@ class DataPlane(Generic[Item, Result]):
         self._metrics = metrics
         self._tokenizers = tokenizers
         self._prepares = type(predictor).prepare is not Predictor.prepare
-        self._floats = [spec.name for spec in predictor.outputs if spec.datatype.startswith("FP")]
-        self._in_flight = 0
+        self._largest = {
+            spec.name: float(np.finfo(DTYPES[spec.datatype]).max)
+            for spec in predictor.outputs
+            if spec.datatype.startswith("FP")
+        }
+        self._exchanges = self._held = 0
+        self._refusing = False
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -83,20 +96,22 @@ class DataPlane(Generic[Item, Result]):
         started = loop.time()
         limit = self.settings.request_timeout
         deadline = started + (limit if within is None else min(within, limit))
-        self.batcher.admit(len(items))
-        self._in_flight += 1
-        self._quiet.clear()
+        timings = request_timings.get({})
         try:
-            works = await self._prepare(items)
-            good = [work for work in works if not isinstance(work, ServiceError)]
-            self.batcher.release(len(items) - len(good))
-            tokens = [self.predictor.tokens(work) for work in good]
-            outcomes = iter(await self.batcher.submit(good, tokens, deadline))
+            with self.batcher.admit(len(items)) as room:
+                works = await self._prepare(items, deadline)
+                timings["tokenize_seconds"] = loop.time() - started
+                good = [work for work in works if not isinstance(work, ServiceError)]
+                tokens = [self.predictor.tokens(work) for work in good]
+                try:
+                    outcomes = iter(await room.submit(good, tokens, deadline))
+                finally:
+                    timings["queue_seconds"], timings["infer_seconds"] = (
+                        room.queue_seconds,
+                        room.infer_seconds,
+                    )
             return [work if isinstance(work, ServiceError) else next(outcomes) for work in works]
         finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._quiet.set()
             self._metrics.total_seconds.observe(loop.time() - started)
 
     async def infer_all(
@@ -114,25 +129,64 @@ class DataPlane(Generic[Item, Result]):
         """Output name -> value of each result. Raises Internal for a number that JSON could not carry."""
         rendered = [self.predictor.render(result) for result in results]
         for fields in rendered:
-            for name in self._floats:
-                if not (math.isfinite(v) if isinstance(v := fields[name], float) else np.isfinite(v).all()):
+            for name, largest in self._largest.items():
+                value = fields[name]
+                # False for NaN, infinity and what the declared type cannot hold.
+                fits = abs(value) <= largest if isinstance(value, float) else np.abs(value) <= largest
+                if fits is not True and not np.all(fits):
                     raise Internal(f"The model's output {name} is not finite.")
         return rendered
 
+    @contextlib.contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Around a request and its answer; quiet() waits for those begun before refuse()."""
+        if self._refusing:
+            yield
+            return
+        self._exchanges += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._exchanges -= 1
+            if not self._exchanges:
+                self._quiet.set()
+
+    @contextlib.contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Around the time a request's ``size`` bytes are kept. Raises Overloaded when too many are."""
+        if self._held and self._held + size > self.settings.max_queue_bytes:
+            self._metrics.rejections.labels("queue_bytes").inc()
+            raise Overloaded("The model is overloaded; try again later.", retry_after=1)
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size
+
+    def refuse(self) -> None:
+        """No new work from now on."""
+        self._refusing = True
+        self.lifecycle.accepting = False
+        self.batcher.close()
+
     async def quiet(self) -> None:
-        """Returns when no call of infer is under way."""
+        """Returns when every exchange that began before refuse() has ended."""
         await self._quiet.wait()
 
-    async def _prepare(self, items: Sequence[Item]) -> Sequence[Any]:
+    async def _prepare(self, items: Sequence[Item], deadline: float) -> Sequence[Any]:
         if not self._prepares:
             return self.predictor.prepare(items)
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            works = await loop.run_in_executor(self._tokenizers, self.predictor.prepare, items)
-        except BaseException:
-            self.batcher.release(len(items))
-            raise
+            async with asyncio.timeout_at(deadline):
+                works = await loop.run_in_executor(self._tokenizers, self.predictor.prepare, items)
+        except TimeoutError:
+            self._metrics.rejections.labels("deadline").inc()
+            raise DeadlineExceeded("The request was not answered before its deadline.") from None
+        if len(works) != len(items):
+            raise RuntimeError(f"prepare returned {len(works)} works for {len(items)} items")
         self._metrics.tokenize_seconds.observe(loop.time() - started)
         return works
 

@@ -1,6 +1,6 @@
 """Every error a caller can meet; a class owns its HTTP status, its gRPC code and its stable ``code``.
 
-The shape is the same on every transport (docs/reference/errors.md)::
+The shape is the same on every transport::
 
     {"error": "<sentence>", "code": "<stable>", "details": [{"field": "...", "message": "..."}]}
 """
@@ -58,6 +58,14 @@ class MethodNotAllowed(ServiceError):
     status = 405
     grpc_code = StatusCode.UNIMPLEMENTED
     code = "method_not_allowed"
+
+
+class RequestTimeout(ServiceError):
+    """The request itself did not arrive in time."""
+
+    status = 408
+    grpc_code = StatusCode.DEADLINE_EXCEEDED
+    code = "request_timeout"
 
 
 class BodyTooLarge(ServiceError):

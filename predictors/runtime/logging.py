@@ -5,6 +5,7 @@ Never a prompt, a token or the text of an exception at INFO: what a fault was st
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from contextvars import ContextVar
@@ -15,6 +16,8 @@ import orjson
 _requests = logging.getLogger("quintet.request")
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+request_timings: ContextVar[dict[str, float]] = ContextVar("request_timings")
+"""Seconds of the request at hand by stage: set by the transport, filled by the data plane, then logged."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -35,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def log_request(identifier: str, *, seconds: float, **fields: object) -> None:
+def log_request(identifier: str, *, seconds: float, timings: dict[str, float], **fields: object) -> None:
     """The one line of a request, in the same form; written past the logging machinery, which costs more."""
     if not _requests.isEnabledFor(logging.INFO):
         return
@@ -48,7 +51,9 @@ def log_request(identifier: str, *, seconds: float, **fields: object) -> None:
         **fields,
         "seconds": round(seconds, 6),
     }
-    sys.stderr.write(orjson.dumps(line).decode() + "\n")
+    line.update((stage, round(value, 6)) for stage, value in timings.items())
+    with contextlib.suppress(OSError, ValueError):  # stderr is gone: not a reason to fail a request
+        sys.stderr.write(orjson.dumps(line).decode() + "\n")
 
 
 def configure_logging(level: str) -> None:

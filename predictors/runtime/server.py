@@ -22,7 +22,6 @@ from typing import Any
 import kserve
 import uvloop
 from grpc import aio
-from kserve.model_server import app as sdk_app
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.rest.server import RESTServer, _RefreshingServer
 
@@ -34,12 +33,12 @@ from predictors.runtime.errors import LoadError
 from predictors.runtime.lifecycle import Lifecycle
 from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import Predictor
-from predictors.runtime.settings import RuntimeSettings
+from predictors.runtime.settings import ENDING_SECONDS, RuntimeSettings
 from predictors.runtime.transports.grpc import Servicer
 
 logger = logging.getLogger(__name__)
 
-EXIT_PORT, EXIT_LOAD = 1, 3
+EXIT_PORT, EXIT_SERVER, EXIT_LOAD = 1, 1, 3
 
 
 class ServedModel(kserve.Model):
@@ -58,10 +57,10 @@ class ServedModel(kserve.Model):
         return self._lifecycle.ready
 
     def get_input_types(self) -> list[dict[str, Any]]:
-        return _types(self._predictor.inputs)
+        return [spec.metadata() for spec in self._predictor.inputs]
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        return _types(self._predictor.outputs)
+        return [spec.metadata() for spec in self._predictor.outputs]
 
 
 class PredictorServer(kserve.ModelServer):
@@ -100,7 +99,7 @@ class PredictorServer(kserve.ModelServer):
         batcher: Batcher[Any, Any] = Batcher(engine, limits, metrics, self._predictor.padded)
         tokenizers = ThreadPoolExecutor(settings.threads or available_cpus(), "tokenizer")
         dataplane = DataPlane(self._predictor, batcher, lifecycle, settings, metrics, tokenizers)
-        self._rest_server = rest = _Rest(App(dataplane, metrics, sdk_app), self)
+        self._rest_server = rest = _Rest(App(dataplane, metrics), self)
         grpc_server = await self._start_grpc(dataplane) if self.enable_grpc else None
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -116,6 +115,9 @@ class PredictorServer(kserve.ModelServer):
                     await asyncio.wait((stopping, serving), timeout=settings.load_failure_delay)
                     return EXIT_LOAD
                 await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                logger.error("The HTTP server ended by itself.")
+                return EXIT_SERVER
             await self._drain(dataplane)
             return 0
         finally:
@@ -180,13 +182,12 @@ class PredictorServer(kserve.ModelServer):
         if not self._lifecycle.ready:
             return
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._settings.grace_period - 1
+        end = loop.time() + self._settings.grace_period - ENDING_SECONDS
         self._lifecycle.draining()
         self._metrics.ready.set(0)
         logger.info("Draining.")
         await asyncio.sleep(self._settings.drain_delay)
-        self._lifecycle.accepting = False
-        dataplane.batcher.close()
+        dataplane.refuse()
         try:
             await asyncio.wait_for(dataplane.quiet(), max(0.0, end - loop.time()))
         except TimeoutError:
@@ -229,9 +230,9 @@ class _Rest(RESTServer):
             timeout_keep_alive=server.timeout_keep_alive,
         )
         self.config.access_log = self.config.proxy_headers = False
+        self.config.ws = "none"  # an Upgrade is an ordinary request here
         self.config.server_header = False
         self._server = _Uvicorn(self.config)
-        self.create_application()
 
     async def serve(self, http: socket.socket) -> None:
         await self._server.serve(sockets=[http])
@@ -259,10 +260,6 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
             raise
         listener.listen(2048)
         yield listener
-
-
-def _types(specs: tuple[Any, ...]) -> list[dict[str, Any]]:
-    return [{"name": spec.name, "datatype": spec.datatype, "shape": spec.shape} for spec in specs]
 
 
 def serve(predictor: Predictor[Any, Any, Any], settings: RuntimeSettings) -> int:

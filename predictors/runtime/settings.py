@@ -9,14 +9,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "QUINTET_"
 
+ENDING_SECONDS = 2.0
+"""Kept of the grace period for closing connections and ending the process."""
+
 # What Kubernetes puts into every pod for a Service named quintet-*: not ours, not a mistake.
 _SERVICE_LINK = re.compile(
-    r"_SERVICE_HOST=|_SERVICE_PORT(_\w+)?=|_PORT(_\d+_(TCP|UDP|SCTP))?=\w+://|_PORT_\d+_\w+="
+    r"\w+(_SERVICE_HOST=.*|_SERVICE_PORT(_\w+)?=.*|_PORT=\w+://.*|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=.*)"
 )
 
 
@@ -42,9 +45,9 @@ class RuntimeSettings(BaseSettings):
     grpc_port: int = Field(8081, ge=0, le=65535)
     """Port of gRPC (Open Inference Protocol); 0 turns gRPC off."""
     threads: int | None = Field(None, ge=1)
-    """Threads of the engine. Unset: as many as affinity and cgroup quota allow."""
+    """Threads of the engine, and as many for tokenising. Unset: what affinity and cgroup quota allow."""
 
-    request_timeout: float = Field(30.0, gt=0)
+    request_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
     """Seconds a request may take from its arrival; then 504. A gRPC deadline can only shorten it."""
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
     """Largest request body; beyond it 413."""
@@ -55,19 +58,29 @@ class RuntimeSettings(BaseSettings):
     """Most items waiting for the engine; beyond it 429."""
     max_queue_tokens: int = Field(128 * 1024, ge=1)
     """Most tokens waiting for the engine; beyond it 429."""
+    max_queue_bytes: int = Field(128 * 1024 * 1024, ge=1)
+    """Most bytes of requests under way; beyond it 429."""
     max_batch_items: int = Field(64, ge=1)
     """Most items in one engine call."""
     max_batch_tokens: int = Field(4096, ge=1)
     """Most tokens in one engine call, padding counted; a longer item runs alone."""
 
-    drain_delay: float = Field(5.0, ge=0)
+    drain_delay: float = Field(5.0, ge=0, allow_inf_nan=False)
     """Seconds new work is still taken after SIGTERM, while endpoints learn that we are not ready."""
-    grace_period: float = Field(30.0, gt=0)
-    """Seconds after SIGTERM by which the process has ended, drain_delay included."""
-    load_failure_delay: float = Field(2.0, ge=0)
+    grace_period: float = Field(30.0, gt=0, allow_inf_nan=False)
+    """Seconds from SIGTERM to the end of the process, drain_delay included; 2 of them are for ending."""
+    load_failure_delay: float = Field(2.0, ge=0, allow_inf_nan=False)
     """Seconds a failed load stays to be seen at /health/detailed before the process exits with code 3."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe level that is logged."""
+
+    @model_validator(mode="after")
+    def _drain_within_grace(self) -> Self:
+        if self.drain_delay + ENDING_SECONDS > self.grace_period:
+            raise ValueError(
+                f"{PREFIX}GRACE_PERIOD must be {PREFIX}DRAIN_DELAY and {ENDING_SECONDS} s at least"
+            )
+        return self
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -84,8 +97,8 @@ class RuntimeSettings(BaseSettings):
 
 
 def _reason(location: tuple[int | str, ...], message: str) -> str:
-    name = f"{PREFIX}{location[0]}".upper() if location else "The settings"
-    return f"{name}: {message}."
+    name = f"{PREFIX}{location[0]}: ".upper() if location else ""
+    return f"{name}{message.removeprefix('Value error, ')}."
 
 
 def _unknown_names(cls: type[RuntimeSettings], environment: Mapping[str, str]) -> Iterable[str]:
@@ -93,7 +106,7 @@ def _unknown_names(cls: type[RuntimeSettings], environment: Mapping[str, str]) -
     for name, value in sorted(environment.items()):
         if not name.upper().startswith(PREFIX) or name.upper() in known:
             continue
-        if _SERVICE_LINK.search(f"{name}={value}"):
+        if _SERVICE_LINK.fullmatch(f"{name}={value}"):
             continue
         near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
         yield f"{name} is not a setting; the nearest one is {near[0]}."

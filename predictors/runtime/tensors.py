@@ -45,6 +45,10 @@ class TensorSpec:
     def shape(self) -> list[int]:
         return [-1, *self.item]
 
+    def metadata(self) -> dict[str, Any]:
+        """As the protocol's model metadata has it."""
+        return {"name": self.name, "datatype": self.datatype, "shape": self.shape}
+
 
 def text(value: object, field: str) -> str:
     """A BYTES element as text. Raises InvalidValue for anything that is not UTF-8 text."""

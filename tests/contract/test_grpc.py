@@ -60,6 +60,13 @@ CASES: dict[str, tuple[pb.ModelInferRequest, str, str, str]] = {
         "malformed",
         "outputs[0].name",
     ),
+    "an output asked for twice": (
+        _with(lambda m: m.outputs.extend([m.InferRequestedOutputTensor(name="upper")] * 2)),
+        "INVALID_ARGUMENT",
+        "malformed",
+        "outputs[1].name",
+    ),
+    "another version": (request(model_version="2"), "NOT_FOUND", "not_found", ""),
     "typed and raw at once": (
         _with(lambda m: m.raw_input_contents.append(b"\x01\0\0\0a")),
         "INVALID_ARGUMENT",
@@ -112,12 +119,25 @@ def test_a_message_beyond_the_limit_is_refused(toy: Target) -> None:
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
 
 
-def test_a_deadline_of_the_caller_ends_the_wait(toy: Target) -> None:
-    message = request()
-    message.inputs[0].contents.bytes_contents[0] = b"!sleep:0.6"
+def test_what_is_beyond_its_callers_deadline_is_not_computed(toy: Target) -> None:
+    stub = pb_grpc.GRPCInferenceServiceStub(toy.grpc)
+
+    def batches() -> float:
+        text = toy.http.get("/metrics").text
+        return float(text.split("quintet_batch_items_count ")[1].split()[0])
+
+    before = batches()
+    busy = request()
+    busy.inputs[0].contents.bytes_contents[0] = b"!sleep:1"
+    running = stub.ModelInfer.future(busy)
+    while batches() == before and "quintet_queue_items 0.0" not in toy.http.get("/metrics").text:
+        pass  # until the engine has taken it
     with pytest.raises(grpc.RpcError) as caught:
-        pb_grpc.GRPCInferenceServiceStub(toy.grpc).ModelInfer(message, timeout=0.2)
+        stub.ModelInfer(request(), timeout=0.2)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+    assert running.result().outputs
+    stub.ModelInfer(request())
+    assert batches() - before == 2, "the slow one and the last one"
 
 
 def test_readiness_and_metadata(toy: Target) -> None:

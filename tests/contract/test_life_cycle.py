@@ -92,7 +92,7 @@ def test_engine_work_never_holds_up_the_event_loop() -> None:
                 times.append(time.perf_counter() - started)
         assert slow.result().status_code == 200
         assert len(times) > 20
-        assert sorted(times)[int(len(times) * 0.99)] < 0.05
+        assert max(times) < 0.05
 
 
 def test_sigterm_under_load_loses_no_accepted_request() -> None:
@@ -109,6 +109,9 @@ def test_sigterm_under_load_loses_no_accepted_request() -> None:
                         response = client.post(V1, json={"instances": ["!sleep:0.02"]})
                     except httpx.ConnectError:
                         return  # the port has closed: nothing was accepted
+                    except httpx.TransportError as error:
+                        answers.append((0, time.monotonic()))  # fails the test below
+                        raise AssertionError(f"a connection was cut: {error!r}") from None
                     answers.append((response.status_code, time.monotonic()))
                     if response.status_code != 200:
                         return
@@ -142,6 +145,33 @@ def test_sigterm_under_load_loses_no_accepted_request() -> None:
         assert all(at - terminated >= 0.9 for status, at in answers if status == 503)
 
 
+def test_sigterm_lets_grpc_calls_end() -> None:
+    with running(TOY) as server, grpc.insecure_channel(server.grpc_target) as channel:
+        stub = pb_grpc.GRPCInferenceServiceStub(channel)
+        request = pb.ModelInferRequest(model_name="toy")
+        request.inputs.add(name="text", datatype="BYTES", shape=[1]).contents.bytes_contents.append(
+            b"!sleep:1.5"
+        )
+        call = stub.ModelInfer.future(request)
+        while (
+            'quintet_requests_in_flight{transport="grpc"} 1.0' not in httpx.get(server.url + "/metrics").text
+        ):
+            pass
+        server.terminate()
+        assert call.result(timeout=10).outputs
+        assert server.wait() == 0
+
+
+def test_a_body_that_does_not_come_is_given_up() -> None:
+    start = f"POST {V1} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{{"
+    with (
+        running(TOY, {"QUINTET_REQUEST_TIMEOUT": "0.5"}) as server,
+        socket.create_connection(("127.0.0.1", server.http_port)) as connection,
+    ):
+        connection.sendall(start.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+
+
 def test_sigterm_waits_for_the_work_under_way() -> None:
     with running(TOY) as server, concurrent.futures.ThreadPoolExecutor() as pool:
         slow = pool.submit(predict, server, "!sleep:1.5")
@@ -163,7 +193,7 @@ def test_sigterm_while_loading_ends_at_once() -> None:
 
 
 def test_work_beyond_the_grace_period_is_given_up() -> None:
-    environment = {"QUINTET_GRACE_PERIOD": "2"}
+    environment = {"QUINTET_GRACE_PERIOD": "4"}
     with running(TOY, environment) as server, concurrent.futures.ThreadPoolExecutor() as pool:
         slow = pool.submit(predict, server, "!sleep:20")
         with httpx.Client(base_url=server.url) as client:
@@ -172,7 +202,7 @@ def test_work_beyond_the_grace_period_is_given_up() -> None:
         started = time.monotonic()
         server.terminate()
         assert server.wait() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 4.5
         try:
             assert slow.result().status_code == 503
         except httpx.RemoteProtocolError:
@@ -197,6 +227,8 @@ def test_a_port_in_use_is_one_sentence() -> None:
         ("QUINTET_MODELDIR", "x", "QUINTET_MODEL_DIR"),
         ("QUINTET_HTTP_PORT", "http", "QUINTET_HTTP_PORT"),
         ("QUINTET_DRAIN_DELAY", "-1", "QUINTET_DRAIN_DELAY"),
+        ("QUINTET_DRAIN_DELAY", "60", "QUINTET_GRACE_PERIOD"),
+        ("QUINTET_REQUEST_TIMEOUT", "inf", "QUINTET_REQUEST_TIMEOUT"),
     ],
 )
 def test_a_wrong_setting_keeps_it_from_starting(variable: str, value: str, named: str) -> None:

@@ -20,7 +20,7 @@ from tests.contract.conftest import target_of
 from tests.support.servers import ROOT, Server, running
 from tests.support.transports import Items, Outputs, Target, v1
 
-MODELS = sorted(path.parent.name for path in (ROOT / "predictors").glob("*/examples.json"))
+MODELS = sorted(path.parent.name for path in (ROOT / "predictors").glob("*/__main__.py"))
 
 
 @pytest.fixture(scope="module", params=MODELS)

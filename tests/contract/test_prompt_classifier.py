@@ -121,6 +121,8 @@ def test_a_hundred_prompts_are_answered_and_one_more_is_refused(client: httpx.Cl
         ("/benchmark", b'{"requests": 1000000}', 422, "requests"),
         ("/benchmark", b'{"prompts": []}', 422, "prompts"),
         ("/benchmark", b'{"max_seconds": 1e9}', 422, "max_seconds"),
+        ("/benchmark", b'{"max_seconds": 1e-9}', 422, "max_seconds"),
+        ("/benchmark", json.dumps({"prompts": ["a"] * 100, "concurrency": 16}).encode(), 422, "concurrency"),
     ],
 )
 def test_bad_input_is_refused_with_its_field(
@@ -130,6 +132,18 @@ def test_bad_input_is_refused_with_its_field(
     assert response.status_code == status, response.text
     assert set(response.json()) == {"error", "code", "details"}
     assert field in [detail["field"] for detail in response.json()["details"]] or not field
+
+
+def test_a_million_mistakes_are_answered_briefly(client: httpx.Client) -> None:
+    body = b'{"prompts": [' + b",".join([b"1"] * 500_000) + b"]}"
+    response = client.post("/classify", content=body, headers=JSON)
+    assert response.status_code == 422
+    assert len(response.content) < 10_000
+
+
+def test_text_that_is_not_json_by_its_type_is_refused(client: httpx.Client) -> None:
+    response = client.post("/classify", content=b"prompts=a", headers={"content-type": "text/plain"})
+    assert response.status_code == 415
 
 
 def test_three_megabytes_are_too_large(client: httpx.Client) -> None:
@@ -164,7 +178,7 @@ def test_whatever_the_schema_allows_is_answered_as_the_schema_says(client: httpx
         @settings(max_examples=30, deadline=None)
         @given(case=operation.as_strategy())
         def check(case: Any) -> None:
-            response = case.call(base_url=str(client.base_url))
+            response = case.call_and_validate(base_url=str(client.base_url))
             assert response.status_code in (200, 422)
 
         check()

@@ -194,6 +194,26 @@ def test_outputs_are_those_asked_for_each_in_its_own_form(toy: Target) -> None:
     assert struct.unpack("<f", response.content[length:]) == (1.0,)
 
 
+def test_an_output_asked_for_twice_does_not_multiply_the_answer(toy: Target) -> None:
+    names = [{"name": "upper"}] * 1000
+    response = toy.http.post(V2, json=v2(tensor(), outputs=names))
+    assert response.status_code == 400
+    assert response.json()["details"][0]["field"] == "outputs[1].name"
+
+
+def test_headers_no_client_sends_are_refused(toy: Target) -> None:
+    digits = toy.http.post(V2, content=b"{}", headers={"inference-header-content-length": "9" * 5000})
+    assert digits.status_code == 400
+    packed = toy.http.post(V1, content=b"\x1f\x8b", headers={**JSON, "content-encoding": "gzip"})
+    assert packed.status_code == 415
+    upgrade = toy.http.get("/v2/health/ready", headers={"connection": "upgrade", "upgrade": "websocket"})
+    assert upgrade.status_code == 200
+
+
+def test_there_are_no_redirects(toy: Target) -> None:
+    assert toy.http.get("/health/").status_code == 404
+
+
 ELSEWHERE: dict[str, tuple[str, str, int]] = {
     "no such path": ("GET", "/nope", 404),
     "another model, v1": ("POST", "/v1/models/other:predict", 404),
@@ -237,9 +257,13 @@ def test_a_request_id_comes_back_when_it_is_harmless(toy: Target) -> None:
     assert len(answered("x" * 500)) < 100
 
 
-def test_requests_that_fail_are_logged_without_what_was_in_them(toy: Target, toy_server: Any) -> None:
+def test_what_is_in_a_request_is_never_logged_whatever_becomes_of_it(toy: Target, toy_server: Any) -> None:
     secret = "a-very-private-prompt"
     headers = {"x-request-id": "find-this-line"}
+    toy.http.post(V1, content=f'{{"instances": ["{secret}"'.encode(), headers=JSON)  # 400
+    toy.http.post(V1, json={"instances": [{secret: secret}]})  # 422
+    toy.http.post(V1, json={"instances": [secret, "!bad", "!boom"]})  # the engine raises
+    toy.http.get(f"/{secret}", headers={"x-request-id": f"{secret} !"})  # 404
     toy.http.post(V1, json={"instances": [secret]}, headers=headers)
     line = next(
         line
@@ -248,9 +272,10 @@ def test_requests_that_fail_are_logged_without_what_was_in_them(toy: Target, toy
     )
     assert line["route"] == "/v1/models/{model}:predict"
     assert line["code"] == 200
-    assert line["seconds"] >= 0
+    assert line["seconds"] >= line["infer_seconds"] >= 0
+    assert line["queue_seconds"] >= 0
     assert line["request_bytes"] > 0
-    assert secret not in json.dumps(toy_server.lines)
+    assert secret not in json.dumps([line for line in toy_server.lines if line["level"] != "ERROR"])
 
 
 def test_connection_survives_a_refused_body(toy: Target) -> None:

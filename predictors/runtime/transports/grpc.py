@@ -13,15 +13,23 @@ import grpc
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.servicer import InferenceServicer
 
+from predictors import __version__
 from predictors.runtime import tensors
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import NotFound, ServiceError
-from predictors.runtime.logging import log_request, request_id
+from predictors.runtime.logging import log_request, request_id, request_timings
 from predictors.runtime.metrics import Metrics, RouteMetrics
 from predictors.runtime.tensors import TensorSpec, malformed
 from predictors.runtime.transports.http import internal
 from predictors.runtime.transports.ids import accepted_id
-from predictors.runtime.transports.v2 import Tensor, columns_of, raw_output, read_inputs, row_place
+from predictors.runtime.transports.v2 import (
+    Tensor,
+    columns_of,
+    raw_output,
+    read_inputs,
+    row_place,
+    wanted_outputs,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +44,7 @@ _CONTENTS = {
     "UINT32": "uint_contents",
     "UINT64": "uint64_contents",
     "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
+    "FP64": "fp64_contents",  # FP16 has no typed form: raw only
     "BYTES": "bytes_contents",
 }
 _NO_SUCH_MODEL = "This server has no model of that name."
@@ -49,8 +57,12 @@ class Servicer(InferenceServicer):
     def __init__(self, dataplane: DataPlane[Any, Any], metrics: Metrics, *sdk: Any) -> None:
         super().__init__(*sdk)
         self._model = dataplane
-        self._in_flight = metrics.in_flight.labels("grpc")
+        self._in_flight = 0
+        metrics.in_flight.labels("grpc").set_function(lambda: self._in_flight)
         self._metrics = RouteMetrics(metrics, _ROUTE, "grpc")
+
+    async def ServerMetadata(self, request, context) -> pb.ServerMetadataResponse:  # noqa: N802, ARG002
+        return pb.ServerMetadataResponse(name="quintet", version=__version__)
 
     async def ServerReady(self, request, context) -> pb.ServerReadyResponse:  # noqa: N802, ARG002
         return pb.ServerReadyResponse(ready=self._model.lifecycle.ready)
@@ -75,10 +87,13 @@ class Servicer(InferenceServicer):
         started = time.perf_counter()
         metadata = dict(context.invocation_metadata() or ())
         token = request_id.set(identifier := accepted_id(metadata.get("x-request-id")))
-        self._in_flight.inc()
+        self._in_flight += 1
         code, size = grpc.StatusCode.CANCELLED, 0
+        timings: dict[str, float] = {}
+        staged = request_timings.set(timings)
         try:
-            response = await self._infer(request, context, identifier)
+            with self._model.exchange(), self._model.holding(request.ByteSize()):
+                response = await self._infer(request, context, identifier)
             code, size = grpc.StatusCode.OK, response.ByteSize()
             return response
         except ServiceError as error:
@@ -95,7 +110,7 @@ class Servicer(InferenceServicer):
             raise
         finally:
             seconds = time.perf_counter() - started
-            self._in_flight.dec()
+            self._in_flight -= 1
             self._metrics.observe("RPC", code.name, seconds)
             log_request(
                 identifier,
@@ -106,14 +121,17 @@ class Servicer(InferenceServicer):
                 seconds=seconds,
                 request_bytes=request.ByteSize(),
                 response_bytes=size,
+                timings=timings,
             )
+            request_timings.reset(staged)
             request_id.reset(token)
 
     async def _infer(self, request: pb.ModelInferRequest, context, identifier: str) -> pb.ModelInferResponse:
-        if request.model_name != self._model.predictor.name:
+        if request.model_name != self._model.predictor.name or request.model_version:
             raise NotFound(_NO_SUCH_MODEL)
         self._model.check_accepting()
-        wanted = self._wanted(request)
+        names = [output.name for output in request.outputs]
+        wanted = wanted_outputs(self._model, names) or self._model.predictor.outputs
         rows = read_inputs(self._model, _inputs(request))
         items = self._model.parse(rows, row_place)
         remaining = context.time_remaining()
@@ -132,13 +150,6 @@ class Servicer(InferenceServicer):
             else:
                 getattr(output.contents, _CONTENTS[spec.datatype]).extend(_typed(spec, column))
         return response
-
-    def _wanted(self, request: pb.ModelInferRequest) -> list[TensorSpec]:
-        known = {spec.name: spec for spec in self._model.predictor.outputs}
-        for i, output in enumerate(request.outputs):
-            if output.name not in known:
-                raise malformed(f"outputs[{i}].name", f"must be one of {', '.join(known)}")
-        return [known[output.name] for output in request.outputs] or list(known.values())
 
     async def _check_name(self, name: str, context) -> None:
         # The path is one for all models, so a call that was routed wrongly must not be answered.
@@ -165,7 +176,9 @@ def _inputs(request: pb.ModelInferRequest) -> list[Tensor]:
             data: Any = raw[i]
         else:
             attribute = _CONTENTS.get(entry.datatype)
-            data = list(getattr(entry.contents, attribute)) if attribute else []
+            if attribute is None:
+                raise malformed(f"{field}.datatype", "has no typed contents: use raw_input_contents")
+            data = list(getattr(entry.contents, attribute))
         found.append((entry.name, entry.datatype, list(entry.shape), data, field))
     return found
 

@@ -1,4 +1,4 @@
-"""Liveness, readiness, details and metrics."""
+"""Liveness, readiness, details, metadata and metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def router(dataplane: DataPlane[Any, Any], metrics: Metrics) -> APIRouter:
     predictor, lifecycle = dataplane.predictor, dataplane.lifecycle
 
     def readiness(body: dict[str, Any]) -> JSONResponse:
-        return JSONResponse(body, status_code=200 if lifecycle.ready else 503)
+        """Probes read the status; people read the body, which says more than an error could."""
+        if lifecycle.ready:
+            return JSONResponse(body)
+        return JSONResponse(body, status_code=503, headers={"retry-after": "5"})
 
     @routes.get("/v2")
     async def server() -> JSONResponse:
@@ -33,11 +36,36 @@ def router(dataplane: DataPlane[Any, Any], metrics: Metrics) -> APIRouter:
     async def ready() -> JSONResponse:
         return readiness({"ready": lifecycle.ready})
 
-    @routes.get("/v2/models/{model}/ready")
-    async def model_ready(model: str) -> JSONResponse:
+    def check_name(model: str) -> None:
         if model != predictor.name:
             raise NotFound("This server has no model of that name.")
+
+    @routes.get("/v2/models/{model}/ready")
+    @routes.get("/v1/models/{model}")
+    async def model_ready(model: str) -> JSONResponse:
+        check_name(model)
         return readiness({"name": predictor.name, "ready": lifecycle.ready})
+
+    @routes.post("/v1/models/{model}:predict", include_in_schema=False)
+    async def predict_elsewhere(model: str) -> None:
+        check_name(f"{model}:")  # our own is answered before; this is another model's
+
+    @routes.get("/v1/models")
+    @routes.get("/v2/models")
+    async def models() -> JSONResponse:
+        return JSONResponse({"models": [predictor.name]})
+
+    @routes.get("/v2/models/{model}")
+    async def metadata(model: str) -> JSONResponse:
+        check_name(model)
+        return JSONResponse(
+            {
+                "name": predictor.name,
+                "platform": "quintet",
+                "inputs": [spec.metadata() for spec in predictor.inputs],
+                "outputs": [spec.metadata() for spec in predictor.outputs],
+            }
+        )
 
     @routes.get("/health")
     async def health() -> JSONResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -9,10 +10,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
 from starlette.responses import Response
 
-from predictors.runtime.errors import BodyTooLarge, Internal, Malformed, ServiceError, UnsupportedMediaType
+from predictors.runtime.errors import (
+    BodyTooLarge,
+    Internal,
+    Malformed,
+    RequestTimeout,
+    ServiceError,
+    UnsupportedMediaType,
+)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -29,6 +37,11 @@ class Request:
     headers: dict[bytes, bytes]
     body: bytes
 
+    def take_body(self) -> bytes:
+        """The body, once: it need not be kept while what was in it waits for the engine."""
+        body, self.body = self.body, b""
+        return body
+
 
 @dataclass(slots=True)
 class Answer:
@@ -36,6 +49,14 @@ class Answer:
     body: bytes
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class ErrorBody(BaseModel):
+    """Every error, on every transport."""
+
+    error: str
+    code: str
+    details: list[dict[str, Any]]
 
 
 class Disconnected(Exception):
@@ -91,10 +112,28 @@ def require_json(headers: dict[bytes, bytes]) -> None:
         raise UnsupportedMediaType("The content type must be application/json.")
 
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises BodyTooLarge beyond ``limit`` bytes, Disconnected when the client hung up."""
-    declared = headers.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
+def number(digits: bytes) -> int | None:
+    """A length from a header; None for what is none."""
+    return int(digits) if len(digits) <= 12 and digits.isdigit() else None
+
+
+async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int, seconds: float) -> bytes:
+    """The whole body, as it was sent.
+
+    Raises BodyTooLarge beyond ``limit`` bytes, UnsupportedMediaType for a compressed one, RequestTimeout when
+    it has not arrived within ``seconds``, Disconnected when the client hung up.
+    """
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise UnsupportedMediaType("A compressed body (Content-Encoding) is not supported.")
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read_body(headers, receive, limit)
+    except TimeoutError:
+        raise RequestTimeout("The body did not arrive in time.") from None
+
+
+async def _read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
+    if (number(headers.get(b"content-length", b"")) or 0) > limit:
         raise BodyTooLarge(f"The body must be at most {limit} bytes.")
     message = await receive()
     if not message.get("more_body", False) and message["type"] == "http.request":

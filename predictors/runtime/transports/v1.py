@@ -18,8 +18,7 @@ class V1:
     async def predict(self, request: Request) -> Answer:
         self._dataplane.check_accepting()
         require_json(request.headers)
-        document = load_object(request.body)
-        instances = document.get("instances")
+        instances = load_object(request.take_body()).get("instances")
         if not isinstance(instances, list):
             raise Malformed("instances must be a list.", details=[detail("instances", "must be a list")])
         self._dataplane.check_count(len(instances), "instances")

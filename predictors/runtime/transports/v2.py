@@ -9,7 +9,7 @@ from predictors.runtime import tensors
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import Malformed
 from predictors.runtime.tensors import TensorSpec, malformed
-from predictors.runtime.transports.http import Answer, Request, dump, load_object, require_json
+from predictors.runtime.transports.http import Answer, Request, dump, load_object, number, require_json
 
 _JSON_LENGTH = b"inference-header-content-length"
 
@@ -19,7 +19,7 @@ class V2:
         self._dataplane = dataplane
         predictor = dataplane.predictor
         self._name = predictor.name
-        self._outputs = {spec.name: spec for spec in predictor.outputs}
+        self._outputs = predictor.outputs
 
     async def infer(self, request: Request) -> Answer:
         self._dataplane.check_accepting()
@@ -44,15 +44,14 @@ class V2:
             raise malformed("parameters", "must be an object")
         default = parameters.get("binary_data_output", False) is True
         wanted = []
-        for i, entry in enumerate(_objects(document, "outputs", required=False)):
-            spec = self._outputs.get(name) if isinstance(name := entry.get("name"), str) else None
-            if spec is None:
-                raise malformed(f"outputs[{i}].name", f"must be one of {', '.join(self._outputs)}")
+        entries = _objects(document, "outputs", required=False)
+        specs = wanted_outputs(self._dataplane, [entry.get("name") for entry in entries])
+        for i, (spec, entry) in enumerate(zip(specs, entries, strict=True)):
             options = entry.get("parameters") or {}
             if not isinstance(options, dict):
                 raise malformed(f"outputs[{i}].parameters", "must be an object")
             wanted.append((spec, options.get("binary_data", default) is True))
-        return wanted or [(spec, default) for spec in self._outputs.values()]
+        return wanted or [(spec, default) for spec in self._outputs]
 
     def _answer(
         self, request_id: str, columns: Mapping[str, list[Any]], wanted: list[tuple[TensorSpec, bool]]
@@ -109,6 +108,17 @@ def read_inputs(dataplane: DataPlane[Any, Any], given: Sequence[Tensor]) -> list
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
+def wanted_outputs(dataplane: DataPlane[Any, Any], names: Sequence[Any]) -> list[TensorSpec]:
+    """The outputs of these names. Raises Malformed for an unknown one and for one asked for twice."""
+    specs = {spec.name: spec for spec in dataplane.predictor.outputs}
+    for i, name in enumerate(names):
+        if not isinstance(name, str) or name not in specs:
+            raise malformed(f"outputs[{i}].name", f"must be one of {', '.join(specs)}")
+        if i >= len(specs) or name in names[:i]:
+            raise malformed(f"outputs[{i}].name", "is asked for twice")
+    return [specs[name] for name in names]
+
+
 def columns_of(dataplane: DataPlane[Any, Any], results: Sequence[Any]) -> dict[str, list[Any]]:
     rendered = dataplane.render(results)
     return {spec.name: [fields[spec.name] for fields in rendered] for spec in dataplane.predictor.outputs}
@@ -143,10 +153,12 @@ def _split(request: Request) -> tuple[dict[str, Any], _Binary]:
     length = request.headers.get(_JSON_LENGTH)
     if length is None:
         require_json(request.headers)
-        return load_object(request.body), _Binary(b"")
-    if not length.isdigit() or int(length) > len(request.body):
+        return load_object(request.take_body()), _Binary(b"")
+    size = number(length)
+    if size is None or size > len(request.body):
         raise malformed(_JSON_LENGTH.decode(), "must be the length of the JSON at the body's start")
-    return load_object(request.body[: int(length)]), _Binary(request.body[int(length) :])
+    body = request.take_body()
+    return load_object(body[:size]), _Binary(body[size:])
 
 
 def _objects(document: dict[str, Any], key: str, *, required: bool) -> list[dict[str, Any]]:

@@ -111,7 +111,9 @@ class World:
         """A caller comes; None when it is refused at the door."""
 
         async def call() -> list[Any]:
-            outcomes = await self.batcher.submit(works, [w.tokens for w in works], self.loop.time() + within)
+            with room:
+                deadline = self.loop.time() + within
+                outcomes = await room.submit(works, [w.tokens for w in works], deadline)
             for work, outcome in zip(works, outcomes, strict=True):
                 if work.kind == "good":
                     assert outcome == ("answer", id(work)), "every caller gets its own answer"
@@ -120,7 +122,7 @@ class World:
             self.answered += 1
             return outcomes
 
-        self.batcher.admit(len(works))
+        room = self.batcher.admit(len(works))
         task = self.loop.create_task(call())
         self.calls.append(task)
         self.loop.settle()
@@ -223,8 +225,6 @@ def test_every_caller_gets_its_own_answer_or_error_and_nothing_stays(script: lis
         error = None if call.cancelled() else call.exception()
         assert error is None or isinstance(error, ServiceError), error
     assert (world.batcher.queued_items, world.batcher.queued_tokens) == (0, 0)
-    if not world.engine.stopped:
-        world.loop.run_until_complete(world.batcher.drained())
     world.calls.clear()
     call = error = items = None
     gc.collect()
@@ -366,7 +366,7 @@ def test_after_close_nothing_is_admitted_and_what_was_admitted_is_answered(world
     with pytest.raises(Unavailable):
         world.arrive(works(1))
     world.engine.finish()
-    world.loop.run_until_complete(world.batcher.drained())
+    world.loop.settle()
     assert len(result(call)) == 1
 
 
@@ -379,9 +379,9 @@ async def test_the_engine_runs_in_a_thread_of_its_own() -> None:
 
     engine = EngineThread(run, asyncio.get_running_loop())
     batcher: Batcher[int, int] = Batcher(engine, LIMITS, Metrics(CollectorRegistry()))
-    batcher.admit(2)
-    deadline = asyncio.get_running_loop().time() + 5
-    assert await batcher.submit([7, 8], [1, 1], deadline) == [7, 8]
+    with batcher.admit(2) as room:
+        deadline = asyncio.get_running_loop().time() + 5
+        assert await room.submit([7, 8], [1, 1], deadline) == [7, 8]
     assert threads
     assert threading.get_ident() not in threads
     batcher.abort()

@@ -1,0 +1,93 @@
+"""The FastAPI part of a predictor: domain routes, health and docs, with errors in our one shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+
+from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.errors import InvalidValue, Malformed, MethodNotAllowed, NotFound, ServiceError
+from predictors.runtime.logging import request_id
+from predictors.runtime.metrics import Metrics
+from predictors.runtime.tensors import detail
+from predictors.runtime.transports import health
+from predictors.runtime.transports.http import ErrorBody, JSONResponse, internal, retry_headers
+
+MAX_DETAILS = 20
+"""A body of a million mistakes is answered with the first of them."""
+
+_DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "Cannot be read."},
+    422: {"model": ErrorBody, "description": "Can be read, not allowed; details names the field."},
+    429: {"model": ErrorBody, "description": "Overloaded; Retry-After says when to come back."},
+    503: {"model": ErrorBody, "description": "Loading or shutting down; Retry-After."},
+    504: {"model": ErrorBody, "description": "Not answered in time."},
+}
+
+
+def build_api(dataplane: DataPlane[Any, Any], metrics: Metrics) -> FastAPI:
+    predictor = dataplane.predictor
+    api = FastAPI(title=predictor.title, docs_url=None, redoc_url=None, redirect_slashes=False)
+    api.include_router(health.router(dataplane, metrics))
+
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        # Relative, so that the page also finds its document below a prefix of the gateway's.
+        return get_swagger_ui_html(openapi_url="openapi.json", title=predictor.title)
+
+    if (routes := predictor.routes(dataplane)) is not None:
+        api.include_router(routes, responses=_DOCUMENTED)
+    api.add_exception_handler(ServiceError, _on_service_error)
+    api.add_exception_handler(RequestValidationError, _on_validation_error)
+    api.add_exception_handler(HTTPException, _on_http_exception)
+    # Without this one Starlette would write its own text before the exception reaches us.
+    api.add_exception_handler(Exception, _on_exception)
+    return api
+
+
+async def _on_service_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    headers = {name.decode(): value.decode() for name, value in retry_headers(error)}
+    return JSONResponse(error.body(), status_code=error.status, headers=headers)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    entries = list(error.errors())[:MAX_DETAILS]
+    if any(entry["type"] == "json_invalid" for entry in entries):
+        return await _on_service_error(request, Malformed("The body is not valid JSON."))
+    details = [detail(_path(entry["loc"]), entry["msg"].removeprefix("Value error, ")) for entry in entries]
+    first = details[0]
+    return await _on_service_error(
+        request, InvalidValue(f"{first['field'] or 'The body'}: {first['message']}.", details=details)
+    )
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location[1:]:  # without "body", "query" ...
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    known: dict[int, ServiceError] = {
+        404: NotFound("There is nothing at this path."),
+        405: MethodNotAllowed("This method is not allowed here."),
+    }
+    answer = await _on_service_error(
+        request, known.get(error.status_code, Malformed("The request cannot be read."))
+    )
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _on_exception(_: Request, __: Exception) -> JSONResponse:
+    error = internal(request_id.get() or "")
+    return JSONResponse(error.body(), status_code=error.status)

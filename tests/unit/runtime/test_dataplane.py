@@ -1,0 +1,201 @@
+"""From items to outcomes, with tokenising in threads: what goes wrong there gives its room back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from predictors.runtime.batching import Batcher, EngineThread, Limits
+from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidValue,
+    Overloaded,
+    ServiceError,
+    Unavailable,
+)
+from predictors.runtime.lifecycle import Lifecycle
+from predictors.runtime.metrics import Metrics
+from predictors.runtime.predictor import Predictor
+from predictors.runtime.settings import RuntimeSettings
+from predictors.runtime.tensors import TensorSpec
+
+
+class Words(Predictor[str, str, str]):
+    """Upper-cases; ``gate`` holds tokenising up, and the item says what shall go wrong."""
+
+    name = "words"
+    title = "Words"
+    inputs = outputs = (TensorSpec("text", "BYTES"),)
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def load(self, progress: Callable[[str], None]) -> None: ...
+    def self_test(self) -> None: ...
+    def parse(self, fields: Mapping[str, Any]) -> str:
+        return fields["text"]
+
+    def prepare(self, items: Sequence[str]) -> Sequence[str | ServiceError]:
+        self.gate.wait(10)
+        if "short" in items:
+            return []
+        if "raise" in items:
+            raise RuntimeError("prepare")
+        return [InvalidValue("refused") if item == "refused" else item for item in items]
+
+    def tokens(self, work: str) -> int:
+        if work == "costly":
+            raise RuntimeError("tokens")
+        return len(work)
+
+    def run(self, batch: Sequence[str]) -> Sequence[str]:
+        return None if "none" in batch else [work.upper() for work in batch]  # type: ignore[return-value]
+
+    def render(self, result: str) -> Mapping[str, Any]:
+        return {"text": result}
+
+
+class Plane:
+    def __init__(self, **changes: Any) -> None:
+        self.words = Words()
+        self.settings = RuntimeSettings(**{"max_queue_items": 8, "request_timeout": 5.0, **changes})
+        limits = Limits(self.settings.max_queue_items, 1000, 4, 100)
+        metrics = Metrics(CollectorRegistry())
+        self.engine = EngineThread(self.words.run, asyncio.get_running_loop())
+        self.batcher: Batcher[str, str] = Batcher(self.engine, limits, metrics)
+        self.pool = ThreadPoolExecutor(2)
+        lifecycle = Lifecycle()
+        lifecycle.loaded()
+        self.plane = DataPlane(self.words, self.batcher, lifecycle, self.settings, metrics, self.pool)
+
+    def close(self) -> None:
+        self.words.gate.set()
+        self.batcher.abort()
+        self.pool.shutdown()
+
+    def is_empty(self) -> bool:
+        return (self.batcher.queued_items, self.batcher.queued_tokens) == (0, 0)
+
+
+@pytest.fixture
+async def plane() -> Any:
+    plane = Plane()
+    yield plane
+    plane.close()
+
+
+async def test_an_item_refused_while_tokenising_fails_alone(plane: Plane) -> None:
+    first, second, third = await plane.plane.infer(["a", "refused", "b"])
+    assert (first, third) == ("A", "B")
+    assert isinstance(second, InvalidValue)
+    assert plane.is_empty()
+
+
+@pytest.mark.parametrize("item", ["raise", "costly", "short"])
+async def test_a_fault_while_tokenising_gives_the_room_back(plane: Plane, item: str) -> None:
+    with pytest.raises(RuntimeError):
+        await plane.plane.infer(["a", item])
+    assert plane.is_empty()
+
+
+async def test_a_caller_that_goes_while_tokenising_gives_the_room_back(plane: Plane) -> None:
+    plane.words.gate.clear()
+    task = asyncio.create_task(plane.plane.infer(["a", "b"]))
+    await asyncio.sleep(0)
+    assert plane.batcher.queued_items == 2
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert plane.is_empty()
+
+
+async def test_a_deadline_holds_while_tokenising(plane: Plane) -> None:
+    plane.words.gate.clear()
+    with pytest.raises(DeadlineExceeded):
+        await plane.plane.infer(["a"], within=0.05)
+    assert plane.is_empty()
+
+
+async def test_room_is_taken_before_tokenising(plane: Plane) -> None:
+    plane.words.gate.clear()
+    waiting = asyncio.create_task(plane.plane.infer(["a"] * 8))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await plane.plane.infer(["b"])
+    plane.words.gate.set()
+    assert await waiting == ["A"] * 8
+
+
+async def test_an_engine_that_returns_nothing_is_an_error_and_not_a_wait(plane: Plane) -> None:
+    (outcome,) = await asyncio.wait_for(plane.plane.infer(["none"]), 2)
+    assert isinstance(outcome, Internal)
+
+
+async def test_requests_under_way_are_bounded_in_bytes() -> None:
+    plane = Plane(max_queue_bytes=100)
+    one = plane.plane.holding(500)  # may be larger when there is no other
+    with one, pytest.raises(Overloaded), plane.plane.holding(1):
+        pass
+    with plane.plane.holding(60), plane.plane.holding(40):
+        pass
+    plane.close()
+
+
+async def test_quiet_waits_for_what_began_before_it_refused(plane: Plane) -> None:
+    with plane.plane.exchange():
+        plane.plane.refuse()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(plane.plane.quiet(), 0.01)
+        with pytest.raises(Unavailable):
+            await plane.plane.infer(["a"])
+    with plane.plane.exchange():  # one that comes to be refused holds nothing up
+        await asyncio.wait_for(plane.plane.quiet(), 1)
+
+
+calls = st.lists(
+    st.tuples(
+        st.lists(
+            st.sampled_from(["a", "bb", "refused", "raise", "costly", "short", "none"]),
+            min_size=1,
+            max_size=4,
+        ),
+        st.sampled_from([None, 0, 1, 2]),  # turns of the loop until the caller goes
+        st.sampled_from([None, 0.0, 0.001]),  # its deadline
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(calls)
+def test_however_calls_end_nothing_stays(script: list) -> None:
+    async def play() -> None:
+        plane = Plane()
+        tasks = []
+        for items, leaves, within in script:
+            task = asyncio.create_task(plane.plane.infer(items, within))
+            tasks.append((task, items))
+            if leaves is not None:
+                for _ in range(leaves):
+                    await asyncio.sleep(0)
+                task.cancel()
+        await asyncio.wait_for(asyncio.gather(*(task for task, _ in tasks), return_exceptions=True), 5)
+        for task, items in tasks:
+            if not task.cancelled() and task.exception() is None:
+                for item, outcome in zip(items, task.result(), strict=True):
+                    assert outcome == item.upper() or isinstance(outcome, ServiceError)
+        assert plane.is_empty()
+        plane.close()
+
+    asyncio.run(play())
