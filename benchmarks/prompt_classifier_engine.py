@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +27,13 @@ from rich.console import Console
 from rich.progress import Progress
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks import report
 from predictors.prompt_classifier.checkpoint import TARGETS, Checkpoint, load_checkpoint
 from predictors.prompt_classifier.engine import ENGINES, build_engine
 from predictors.runtime.errors import LoadError
 from tests.support.checkpoints import write_random_checkpoint
 from tests.support.deberta import Reference
 
-RESULTS = Path(__file__).resolve().parent / "results" / "prompt_classifier_engine.md"
 CACHE = Path.home() / ".cache" / "quintet" / "bench" / "prompt_classifier"
 SEED, VOCAB, SINGLES = 0, 8000, (32, 128, 512)
 
@@ -66,7 +64,6 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(description="Engines of prompt_classifier against their peers.")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one to warm up")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
 
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
@@ -81,17 +78,18 @@ def main(arguments: Sequence[str] = ()) -> None:
     with Progress(console=console) as progress:
         answers = _warm_up(contenders, cases, progress)
         seconds = _race(contenders, cases, options.rounds, progress)
-    load = f"{load_before:.1f} before, {os.getloadavg()[0]:.1f} after (this run alone: {options.threads})"
-    text = "\n\n".join(
-        [
-            _heading(options, mix, load),
-            _speed_table(seconds, contenders, list(cases)),
-            _agreement_table(answers),
-            _profile_table(checkpoint, options.threads, mix),
-        ]
+    load = f"{load_before:.1f} before, {os.getloadavg()[0]:.1f} after"
+    sections = [
+        _setting(options, mix, load),
+        _speed_table(seconds, contenders, list(cases)),
+        _agreement_table(answers),
+        _profile_table(checkpoint, options.threads, mix),
+    ]
+    packages = ("torch", "transformers", "onnxruntime", "numpy")
+    path = report.write(
+        "prompt_classifier_engine", "prompt_classifier: engines on the CPU", packages, sections
     )
-    options.out.write_text(text + "\n", encoding="utf-8")
-    console.print(text, markup=False, highlight=False)
+    console.print(path.read_text(encoding="utf-8"), markup=False, highlight=False)
 
 
 def natural_mix(count: int) -> list[np.ndarray]:
@@ -237,60 +235,40 @@ def _race(
     return seconds
 
 
-def _heading(options: argparse.Namespace, mix: Sequences, load: str) -> str:
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("torch", "transformers", "onnxruntime", "numpy")
-    )
+def _setting(options: argparse.Namespace, mix: Sequences, load: str) -> str:
     lengths = [len(sequence) for sequence in mix]
     lines = [
-        "# prompt_classifier: engines on the CPU",
-        "",
-        "Written by `python -m benchmarks.prompt_classifier_engine`.",
-        "",
-        f"- {packages}, Python {platform.python_version()}",
-        f"- {_processor()}; {options.threads} threads, {SPIN}={os.environ[SPIN]}",
-        f"- load average: {load}",
-        f"- base-size DeBERTa-v3 (12 layers, 768), random weights, vocabulary cut to {VOCAB}",
-        f"- mix: {len(lengths)} prompts of log-normal length, mean {np.mean(lengths):.0f}, "
+        f"- {options.threads} threads, {SPIN}={os.environ[SPIN]}, load average {load} (this run alone: "
+        f"{options.threads})",
+        f"- Base-size DeBERTa-v3 (12 layers, 768), random weights, vocabulary cut to {VOCAB}",
+        f"- Mix: {len(lengths)} prompts of log-normal length, mean {np.mean(lengths):.0f}, "
         f"max {max(lengths)}, {sum(lengths)} tokens in all",
-        f"- {options.rounds} rounds, interleaved; medians; a ratio is the median of the rounds' ratios, with "
-        "its smallest and largest",
+        f"- {options.rounds} rounds; ratios are taken within a round: median, least and greatest",
         *(f"- {name}: {what}" for name, what in PEERS.items()),
-        *(f"- ours, {name}: {what}" for name, what in ENGINES.items() if name != "auto"),
+        *(f"- ours, {name}: {what}" for name, what in ENGINES.items() if name.startswith("cpu")),
+        "",
     ]
     return "\n".join(lines)
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in fields.items()}
-    known = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-    flags = [flag for flag in known if flag in fields.get("flags", "").split()]
-    model, family = fields.get("model name", platform.machine()), fields.get("cpu family", "?")
-    return f"{model}, family {family}: {' '.join(flags)}"
-
-
 def _speed_table(seconds: Seconds, contenders: Mapping[str, Contender], cases: list[str]) -> str:
     def against(case: str, name: str, peer: str) -> str:
-        ratios = [
-            theirs / ours for theirs, ours in zip(seconds[case, peer], seconds[case, name], strict=True)
-        ]
-        return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        pairs = zip(seconds[case, peer], seconds[case, name], strict=True)
+        return report.spread([theirs / ours for theirs, ours in pairs])
 
-    def median(case: str, name: str) -> str:
+    def milliseconds(case: str, name: str) -> str:
         return f"{1000 * statistics.median(seconds[case, name]):.1f}"
 
     singles = [case for case in cases if case != "mix"]
-    heads = ["mix, ms", "against (b)", "against (c)"]
-    heads += [head for case in singles for head in (f"{case}, ms", "against (c)")]
-    table = ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    columns = ["", "mix, ms", "times as fast as (b)", "as (c)"]
+    columns += [column for case in singles for column in (f"{case}, ms", "as (c)")]
+    rows = []
     for name in contenders:
-        cells = [median("mix", name), against("mix", name, ARRIVAL), against("mix", name, SORTED)]
+        row = [name, milliseconds("mix", name), against("mix", name, ARRIVAL), against("mix", name, SORTED)]
         for case in singles:
-            cells += [median(case, name), against(case, name, SORTED)]
-        table.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "## Speed\n\n" + "\n".join(table)
+            row += [milliseconds(case, name), against(case, name, SORTED)]
+        rows.append(row)
+    return "## Speed\n\n" + report.table(columns, rows)
 
 
 def _agreement_table(answers: Mapping[str, np.ndarray]) -> str:
@@ -300,17 +278,18 @@ def _agreement_table(answers: Mapping[str, np.ndarray]) -> str:
     def decisions(logits: np.ndarray) -> np.ndarray:
         return np.stack([head.argmax(1) for head in np.split(logits, cuts, axis=1)], axis=1)
 
-    table = ["| | rms error | largest error | decisions that differ |", "|---|---|---|---|"]
-    multiple = sum(1 for size in TARGETS.values() if size > 1) * len(exact)
+    count = sum(1 for size in TARGETS.values() if size > 1) * len(exact)
+    rows = []
     for name, logits in answers.items():
         error = logits - exact
         flips = int((decisions(logits) != decisions(exact)).sum())
         rms = np.sqrt(np.mean(error**2))
-        table.append(f"| {name} | {rms:.2g} | {np.abs(error).max():.2g} | {flips} of {multiple} |")
+        rows.append([name, f"{rms:.2g}", f"{np.abs(error).max():.2g}", f"{flips} of {count}"])
     return (
         f"## Agreement with (a) on the mix\n\nLogits have a standard deviation of {exact.std():.1f}. Random "
-        "weights decide by narrow margins and have outlier channels put in, so the counts compare number "
-        "formats; they are no accuracy figures of a trained model.\n\n" + "\n".join(table)
+        "weights decide by narrow margins and have outlier channels put in: the counts compare formats "
+        "and are no accuracy figures of a trained model.\n\n"
+        + report.table(["", "rms error", "largest error", "decisions that differ"], rows)
     )
 
 
@@ -321,10 +300,13 @@ def _profile_table(checkpoint: Checkpoint, threads: int, mix: Sequences, shown: 
         engine.logits(mix)
     events = sorted(record.key_averages(), key=lambda event: event.self_cpu_time_total, reverse=True)
     total = sum(event.self_cpu_time_total for event in events)
-    table = ["| operator | calls | share |", "|---|---|---|"]
-    for event in events[:shown]:
-        table.append(f"| {event.key} | {event.count} | {100 * event.self_cpu_time_total / total:.1f} % |")
-    return f"## Where the time of {engine.name} goes (mix, torch profiler)\n\n" + "\n".join(table)
+    rows = [
+        [event.key, event.count, f"{100 * event.self_cpu_time_total / total:.1f} %"]
+        for event in events[:shown]
+    ]
+    return f"## Where the time of {engine.name} goes (mix, torch profiler)\n\n" + report.table(
+        ["operator", "calls", "share"], rows
+    )
 
 
 if __name__ == "__main__":

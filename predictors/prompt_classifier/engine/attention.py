@@ -1,9 +1,11 @@
-"""Disentangled attention without gathers, for one sequence or for a padded group of them.
+"""Disentangled attention without gathers.
 
 ``score(i, j) = q_i k_j + q_i K(i - j) + k_j Q(i - j)``, the position tables K and Q laid out by distance
 (:mod:`.positions`). Row i of ``q K'`` holds query i against every relative position, and the one wanted for
-key 0 sits one column further left in each next row. So the wanted [n, n] matrix is a view of the product
-[n, 2n - 1] with one stride shorter by one; likewise, by columns, for ``k Q'``.
+key 0 sits one column further left in each next row. So the wanted [n, n] matrix is a view of the product with
+one stride shorter by one; likewise, by columns, for ``k Q'``.
+
+The two position products need no more than rows of queries or keys, so sequences of like length share them.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from predictors.prompt_classifier.checkpoint import HEAD_SIZE
 from .positions import MAX_LENGTH
 from .workspace import Workspace
 
-_SCRATCH_FLOATS = 1 << 19
-"""Scores of one pass over some heads: 2 MiB of fp32, so that they stay in the cores' own caches."""
+_SCRATCH_FLOATS = 1 << 20
+"""Room for one position product: beyond it (4 MiB of fp32) heads go in turns, to stay in the caches."""
 
 
 class Attention(Protocol):
@@ -29,37 +31,52 @@ class Attention(Protocol):
         ...
 
 
-class Alone:
-    """One sequence, in fp32. All views are made once and serve every layer, since the buffers stay."""
+class Packed:
+    """Neighbours in the chunk, of like length and without padding, in fp32; what the CPU uses.
 
-    def __init__(self, qkv: torch.Tensor, context: torch.Tensor, workspace: Workspace) -> None:
-        n, hidden = context.shape
-        h = hidden // HEAD_SIZE
-        width = 2 * n - 1
-        q, k, v = qkv.view(n, 3, h, HEAD_SIZE).permute(1, 2, 0, 3)
-        out = context.view(n, h, HEAD_SIZE).transpose(0, 1)
-        step = min(h, max(2, _SCRATCH_FLOATS // (n * width)))
-        self._near = slice(MAX_LENGTH - n, MAX_LENGTH + n - 1)
+    ``qkv`` and ``context`` are the group's rows of the chunk's buffers. All views are made once and serve
+    every layer, since the buffers stay.
+    """
+
+    def __init__(
+        self, qkv: torch.Tensor, context: torch.Tensor, lengths: list[int], workspace: Workspace
+    ) -> None:
+        tokens, hidden = context.shape
+        h, longest = hidden // HEAD_SIZE, max(lengths)
+        width = 2 * longest - 1
+        self._near = slice(MAX_LENGTH - longest, MAX_LENGTH + longest - 1)
+        self._packed = qkv.view(tokens, 3, h, HEAD_SIZE).permute(1, 2, 0, 3)
+        # The products below copy what is not contiguous; so copy once, for both.
+        self._rows = workspace.take("attention.rows", 2, h, tokens, HEAD_SIZE)
+        out = context.view(tokens, h, HEAD_SIZE).transpose(0, 1)
+        step = min(h, max(2, _SCRATCH_FLOATS // (tokens * width)))
         self._parts = []
         for first in range(0, h, step):
-            some = slice(first, min(first + step, h))
-            size = some.stop - first
-            by_query = workspace.take("attention.by_query", size, n, width)
-            by_key = workspace.take("attention.by_key", size, n, width)
-            scores = workspace.take("attention.scores", size, n, n)
-            skewed = _skewed(by_query, by_key, n)
-            self._parts.append(
-                (some, q[some], k[some], v[some], out[some], by_query, by_key, *skewed, scores)
-            )
+            heads = slice(first, min(first + step, h))
+            size = heads.stop - first
+            by_query = workspace.take("attention.by_query", size, tokens, width)
+            by_key = workspace.take("attention.by_key", size, tokens, width)
+            sequences = []
+            end = 0
+            for n in lengths:
+                some, end = slice(end, end + n), end + n
+                q, k, v = self._packed[:, heads, some]
+                scores = workspace.take("attention.scores", size, n, n)
+                skewed = _skewed(by_query[:, some], by_key[:, some], n)
+                sequences.append((q, k.transpose(1, 2), v, *skewed, scores, out[heads, some]))
+            self._parts.append((heads, by_query, by_key, sequences))
 
     def __call__(self, position_keys: torch.Tensor, position_queries: torch.Tensor) -> None:
-        for some, q, k, v, out, by_query, by_key, c2p, p2c, scores in self._parts:
-            torch.bmm(q, position_keys[some, :, self._near], out=by_query)
-            torch.bmm(k, position_queries[some, :, self._near], out=by_key)
-            torch.add(c2p, p2c, out=scores)
-            torch.baddbmm(scores, q, k.transpose(1, 2), out=scores)
-            torch.softmax(scores, -1, out=scores)
-            torch.bmm(scores, v, out=out)
+        self._rows.copy_(self._packed[:2])
+        q_rows, k_rows = self._rows
+        for heads, by_query, by_key, sequences in self._parts:
+            torch.bmm(q_rows[heads], position_keys[heads, :, self._near], out=by_query)
+            torch.bmm(k_rows[heads], position_queries[heads, :, self._near], out=by_key)
+            for q, k, v, c2p, p2c, scores, out in sequences:
+                torch.add(c2p, p2c, out=scores)
+                torch.baddbmm(scores, q, k, out=scores)
+                torch.softmax(scores, -1, out=scores)
+                torch.bmm(scores, v, out=out)
 
 
 class Padded:
@@ -68,13 +85,13 @@ class Padded:
     ``lengths`` are of neighbours in the chunk, the first of which begins at row ``start``.
     """
 
-    def __init__(self, qkv: torch.Tensor, context: torch.Tensor, start: int, lengths: list[int]) -> None:
+    def __init__(self, qkv: torch.Tensor, context: torch.Tensor, lengths: list[int]) -> None:
         self._qkv = qkv
         n = max(lengths)
         sizes = torch.tensor(lengths, device=qkv.device)
         places = torch.arange(n, device=qkv.device)
         real = places < sizes[:, None]
-        begins = start + sizes.cumsum(0) - sizes
+        begins = sizes.cumsum(0) - sizes
         # A padding row repeats its sequence's first token; the mask hides it as a key, and as a query it is
         # dropped again.
         self._rows = (begins[:, None] + places * real).flatten()
@@ -83,7 +100,7 @@ class Padded:
         if min(lengths) < n:
             # -65504 is fp16's lowest; the minimum of fp32 would become an infinity there.
             self._mask = (~real).to(qkv.dtype).mul(-65504.0)[None, :, None, :]
-        self._context = context[start : start + sum(lengths)]
+        self._context = context
         self._count, self._length = len(lengths), n
 
     def __call__(self, position_keys: torch.Tensor, position_queries: torch.Tensor) -> None:
@@ -94,7 +111,7 @@ class Padded:
         by_query = torch.bmm(q, position_keys[:, :, near])
         by_key = torch.bmm(k, position_queries[:, :, near])
         q, k, v = (part.view(h * g, n, HEAD_SIZE) for part in (q, k, v))
-        c2p, p2c = _skewed(by_query, by_key, n)
+        c2p, p2c = _skewed(by_query.view(h * g, n, -1), by_key.view(h * g, n, -1), n)
         scores = torch.baddbmm(c2p + p2c, q, k.transpose(1, 2))
         if self._mask is not None:
             scores.view(h, g, n, n).add_(self._mask)
@@ -104,10 +121,11 @@ class Padded:
 
 
 def _skewed(by_query: torch.Tensor, by_key: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The [b, n, n] scores inside two contiguous products of b * n rows by 2n - 1 columns."""
-    width = 2 * n - 1
-    batch = by_query.numel() // (n * width)
+    """The two scores [b, n, n] inside [b, n, 2m - 1] products with the 2m - 1 nearest positions, m >= n."""
+    batch, _, width = by_query.shape
+    stride = by_query.stride(0)
+    middle = width // 2  # the column of distance 0
     return (
-        by_query.as_strided((batch, n, n), (n * width, width - 1, 1), n - 1),
-        by_key.as_strided((batch, n, n), (n * width, 1, width - 1), n - 1),
+        by_query.as_strided((batch, n, n), (stride, width - 1, 1), by_query.storage_offset() + middle),
+        by_key.as_strided((batch, n, n), (stride, 1, width - 1), by_key.storage_offset() + middle),
     )

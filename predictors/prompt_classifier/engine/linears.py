@@ -30,7 +30,7 @@ class Plain:
         torch.addmm(self._bias, rows, self._weight, out=out)
 
 
-class Packed:
+class OneDnn:
     """oneDNN's product with weights packed once, in ``dtype``; rows and out stay fp32."""
 
     def __init__(self, affine: Affine, dtype: torch.dtype) -> None:

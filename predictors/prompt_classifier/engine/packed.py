@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from .attention import Alone, Attention, Padded
+from .attention import Attention, Packed, Padded
 from .cpu import onednn_matmul
 from .linears import Linear
 from .weights import EPSILON, Affine, Layer, Norm, Weights
@@ -32,9 +32,8 @@ class Plan:
     linear: LinearFactory
     chunk_tokens: int
     """Tokens that go through the layers together; a longer sequence goes alone."""
-    pad_to: int
-    """1: each sequence's attention on its own. More: sequences whose lengths round up to the same multiple
-    of this share one padded product."""
+    padded: bool
+    """Whether sequences of like length share one padded attention, as a GPU wants it."""
     threads: int
 
 
@@ -112,18 +111,14 @@ class PackedEngine:
     def _attentions(
         self, qkv: torch.Tensor, context: torch.Tensor, lengths: list[int]
     ) -> Iterator[Attention]:
-        ends = np.cumsum(lengths).tolist()
-        if self._plan.pad_to == 1:
-            for length, end in zip(lengths, ends, strict=True):
-                part = slice(end - length, end)
-                yield Alone(qkv[part], context[part], self._workspace)
-            return
-        sizes = [-(-length // self._plan.pad_to) for length in lengths]
-        first = 0
-        for after in range(1, len(sizes) + 1):
-            if after == len(sizes) or sizes[after] != sizes[first]:
-                yield Padded(qkv, context, ends[first] - lengths[first], lengths[first:after])
-                first = after
+        begin = 0
+        for group in like_lengths(lengths, self._plan.padded):
+            rows = slice(begin, begin + sum(group))
+            if self._plan.padded:
+                yield Padded(qkv[rows], context[rows], group)
+            else:
+                yield Packed(qkv[rows], context[rows], group, self._workspace)
+            begin = rows.stop
 
     def _ready(self, layer: Layer, *, final: bool) -> _Layer:
         def linear(name: str) -> Linear:
@@ -171,3 +166,21 @@ def chunks(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
         tokens += length
     if chunk:
         yield chunk
+
+
+def like_lengths(lengths: Sequence[int], padded: bool) -> Iterator[list[int]]:
+    """Cuts ascending lengths into runs whose attention shares products.
+
+    Padded runs round up to the same multiple of 16. Packed ones differ by a quarter at most: the shorter
+    compute relative positions they do not have.
+    """
+    group: list[int] = []
+    for length in lengths:
+        if group and (
+            -(-length // 16) > -(-group[0] // 16) if padded else length > group[0] + max(8, group[0] // 4)
+        ):
+            yield group
+            group = []
+        group.append(length)
+    if group:
+        yield group

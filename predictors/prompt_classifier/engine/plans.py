@@ -7,7 +7,7 @@ import torch
 from predictors.runtime.errors import LoadError
 
 from . import cpu
-from .linears import Int8, Linear, Packed, Plain
+from .linears import Int8, Linear, OneDnn, Plain
 from .packed import LinearFactory, Plan
 from .weights import Affine
 from .workspace import Workspace
@@ -39,11 +39,11 @@ def choose(name: str, threads: int) -> Plan:
     if name == "cpu-int8" and not cpu.has_vnni():
         raise LoadError("The engine cpu-int8 needs a CPU with AVX512-VNNI; this one has it not.")
     dtype, linear = {
-        "cpu-fp32": ("float32", _packed(torch.float32)),
-        "cpu-bf16": ("bfloat16", _packed(torch.bfloat16)),
+        "cpu-fp32": ("float32", _onednn(torch.float32)),
+        "cpu-bf16": ("bfloat16", _onednn(torch.bfloat16)),
         "cpu-int8": ("int8", _int8),
     }[name]
-    return Plan(name, "cpu", dtype, torch.float32, linear, CHUNK_TOKENS, pad_to=1, threads=threads)
+    return Plan(name, "cpu", dtype, torch.float32, linear, CHUNK_TOKENS, padded=False, threads=threads)
 
 
 def padded_plan(name: str, device: str, states: torch.dtype, threads: int) -> Plan:
@@ -53,14 +53,14 @@ def padded_plan(name: str, device: str, states: torch.dtype, threads: int) -> Pl
         return Plain(Affine(affine.weight.to(device, states), affine.bias.to(device, states)))
 
     dtype = str(states).removeprefix("torch.")
-    return Plan(name, device, dtype, states, plain, chunk_tokens=16384, pad_to=16, threads=threads)
+    return Plan(name, device, dtype, states, plain, chunk_tokens=16384, padded=True, threads=threads)
 
 
-def _packed(dtype: torch.dtype) -> LinearFactory:
-    def packed(_: str, affine: Affine, __: Workspace) -> Linear:
-        return Packed(affine, dtype)
+def _onednn(dtype: torch.dtype) -> LinearFactory:
+    def linear(_: str, affine: Affine, __: Workspace) -> Linear:
+        return OneDnn(affine, dtype)
 
-    return packed
+    return linear
 
 
 def _int8(field: str, affine: Affine, workspace: Workspace) -> Linear:

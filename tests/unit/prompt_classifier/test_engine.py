@@ -10,7 +10,7 @@ import torch
 
 from predictors.prompt_classifier.checkpoint import TARGETS, Checkpoint, load_checkpoint
 from predictors.prompt_classifier.engine import ENGINES, build_engine, cpu
-from predictors.prompt_classifier.engine.packed import PackedEngine, chunks
+from predictors.prompt_classifier.engine.packed import PackedEngine, chunks, like_lengths
 from predictors.prompt_classifier.engine.plans import choose, padded_plan
 from predictors.prompt_classifier.engine.positions import bucket, rows_by_distance
 from predictors.prompt_classifier.engine.weights import prepare
@@ -187,6 +187,15 @@ def test_chunks_hold_every_sequence_once(lengths: list[int]) -> None:
     assert sorted(index for part in parts for index in part) == list(range(len(lengths)))
     assert all(part for part in parts)
     assert all(sum(lengths[index] for index in part) <= 512 or len(part) == 1 for part in parts)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_groups_keep_every_length_in_order_and_like_lengths_together(padded: bool) -> None:
+    lengths = sorted([*mixed(100), 1, 2, 16, 17, 500, 512])
+    groups = list(like_lengths(lengths, padded))
+    assert [length for group in groups for length in group] == lengths
+    for group in groups:
+        assert group[-1] - group[0] < 16 if padded else group[-1] <= group[0] + max(8, group[0] // 4)
 
 
 def test_unknown_engine_is_refused_with_the_names_there_are(small: Checkpoint) -> None:
