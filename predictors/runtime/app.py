@@ -16,10 +16,11 @@ from typing import Any
 
 from predictors.runtime.api import build_api
 from predictors.runtime.dataplane import DataPlane
-from predictors.runtime.errors import MethodNotAllowed, ServiceError, Unavailable
+from predictors.runtime.errors import MethodNotAllowed, RequestTimeout, ServiceError, Unavailable
 from predictors.runtime.lifecycle import State
 from predictors.runtime.logging import log_request, request_id, request_timings
 from predictors.runtime.metrics import METHODS, Metrics, RouteMetrics
+from predictors.runtime.settings import RuntimeSettings
 from predictors.runtime.transports.http import (
     JSON,
     Answer,
@@ -83,7 +84,7 @@ class _Exchange:
         self._route = "other"
         self._status = 0  # 0 until an answer has begun
         self._received = self._sent = 0  # bytes of the bodies
-        self._complete = False
+        self._late = self._complete = False
         self._gone = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
@@ -142,9 +143,7 @@ class _Exchange:
         self._route, handler = self._app.hot.get(self._scope["path"], ("other", None))
         if handler is not None and self._scope["method"] != "POST":
             raise MethodNotAllowed("Only POST is allowed here.")
-        body = await read_body(
-            self._headers, self._receive, settings.max_body_bytes, settings.request_timeout
-        )
+        body = await self._read_body(settings)
         self._received = len(body)
         # Most answers come before this: only a request that waits has its connection watched.
         watch = asyncio.get_running_loop().call_later(_WATCH_AFTER, self._start_watch)
@@ -160,6 +159,24 @@ class _Exchange:
             watch.cancel()
             if self._watcher is not None:
                 self._watcher.cancel()
+
+    async def _read_body(self, settings: RuntimeSettings) -> bytes:
+        """Raises RequestTimeout when the body takes longer than a request may; see read_body."""
+        # As asyncio.timeout does it, for a fourth of its cost.
+        alarm = asyncio.get_running_loop().call_later(settings.request_timeout, self._too_late)
+        try:
+            return await read_body(self._headers, self._receive, settings.max_body_bytes)
+        except asyncio.CancelledError:
+            if not self._late:
+                raise
+            self._task.uncancel()
+            raise RequestTimeout("The body did not arrive in time.") from None
+        finally:
+            alarm.cancel()
+
+    def _too_late(self) -> None:
+        self._late = True
+        self._task.cancel()
 
     async def _delegate(self, body: bytes) -> None:
         if body:
@@ -207,11 +224,11 @@ class _Exchange:
             (b"content-type", answer.content_type),
             (b"content-length", str(len(answer.body)).encode()),
             *answer.headers,
+            *self._own_headers(),
         ]
-        await self._send_observed(
-            {"type": "http.response.start", "status": answer.status, "headers": headers}
-        )
-        await self._send_observed({"type": "http.response.body", "body": answer.body})
+        self._status, self._sent, self._complete = answer.status, len(answer.body), True
+        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": answer.body})
 
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", self._id.encode())]

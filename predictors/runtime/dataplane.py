@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -55,10 +56,9 @@ class DataPlane(Generic[Item, Result]):
             for spec in predictor.outputs
             if spec.datatype.startswith("FP")
         }
-        self._exchanges = self._held = 0
+        self._exchanges = _Exchanges()
+        self._bytes = _Bytes(settings.max_queue_bytes, metrics)
         self._refusing = False
-        self._quiet = asyncio.Event()
-        self._quiet.set()
 
     def check_accepting(self) -> None:
         """Raises Unavailable while loading, after a failed load and once draining has refused new work."""
@@ -137,32 +137,13 @@ class DataPlane(Generic[Item, Result]):
                     raise Internal(f"The model's output {name} is not finite.")
         return rendered
 
-    @contextlib.contextmanager
-    def exchange(self) -> Iterator[None]:
+    def exchange(self) -> AbstractContextManager[object]:
         """Around a request and its answer; quiet() waits for those begun before refuse()."""
-        if self._refusing:
-            yield
-            return
-        self._exchanges += 1
-        self._quiet.clear()
-        try:
-            yield
-        finally:
-            self._exchanges -= 1
-            if not self._exchanges:
-                self._quiet.set()
+        return _UNCOUNTED if self._refusing else self._exchanges
 
-    @contextlib.contextmanager
-    def holding(self, size: int) -> Iterator[None]:
+    def holding(self, size: int) -> AbstractContextManager[object]:
         """Around the time a request's ``size`` bytes are kept. Raises Overloaded when too many are."""
-        if self._held and self._held + size > self.settings.max_queue_bytes:
-            self._metrics.rejections.labels("queue_bytes").inc()
-            raise Overloaded("The model is overloaded; try again later.", retry_after=1)
-        self._held += size
-        try:
-            yield
-        finally:
-            self._held -= size
+        return self._bytes.take(size)
 
     def refuse(self) -> None:
         """No new work from now on."""
@@ -172,7 +153,7 @@ class DataPlane(Generic[Item, Result]):
 
     async def quiet(self) -> None:
         """Returns when every exchange that began before refuse() has ended."""
-        await self._quiet.wait()
+        await self._exchanges.none.wait()
 
     async def _prepare(self, items: Sequence[Item], deadline: float) -> Sequence[Any]:
         if not self._prepares:
@@ -189,6 +170,54 @@ class DataPlane(Generic[Item, Result]):
             raise RuntimeError(f"prepare returned {len(works)} works for {len(items)} items")
         self._metrics.tokenize_seconds.observe(loop.time() - started)
         return works
+
+
+class _Exchanges:
+    """Counts those inside; plain methods, as every request passes here."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self.none = asyncio.Event()
+        self.none.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self.none.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self.none.set()
+
+
+class _Bytes:
+    """The bytes of all requests under way, up to a limit."""
+
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        self._limit, self._metrics = limit, metrics
+        self.held = 0
+
+    def take(self, size: int) -> _Held:
+        if self.held and self.held + size > self._limit:
+            self._metrics.rejections.labels("queue_bytes").inc()
+            raise Overloaded("The model is overloaded; try again later.", retry_after=1)
+        return _Held(self, size)
+
+
+class _Held:
+    __slots__ = ("_bytes", "_size")
+
+    def __init__(self, counter: _Bytes, size: int) -> None:
+        self._bytes, self._size = counter, size
+
+    def __enter__(self) -> None:
+        self._bytes.held += self._size
+
+    def __exit__(self, *_: object) -> None:
+        self._bytes.held -= self._size
+
+
+_UNCOUNTED: AbstractContextManager[object] = contextlib.nullcontext()
 
 
 def _located(error: ServiceError, index: int, place: Place) -> ServiceError:

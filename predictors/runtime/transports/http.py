@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,7 +16,6 @@ from predictors.runtime.errors import (
     BodyTooLarge,
     Internal,
     Malformed,
-    RequestTimeout,
     ServiceError,
     UnsupportedMediaType,
 )
@@ -117,22 +115,14 @@ def number(digits: bytes) -> int | None:
     return int(digits) if len(digits) <= 12 and digits.isdigit() else None
 
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int, seconds: float) -> bytes:
+async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
     """The whole body, as it was sent.
 
-    Raises BodyTooLarge beyond ``limit`` bytes, UnsupportedMediaType for a compressed one, RequestTimeout when
-    it has not arrived within ``seconds``, Disconnected when the client hung up.
+    Raises BodyTooLarge beyond ``limit`` bytes, UnsupportedMediaType for a compressed one, Disconnected when
+    the client hung up.
     """
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise UnsupportedMediaType("A compressed body (Content-Encoding) is not supported.")
-    try:
-        async with asyncio.timeout(seconds):
-            return await _read_body(headers, receive, limit)
-    except TimeoutError:
-        raise RequestTimeout("The body did not arrive in time.") from None
-
-
-async def _read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
     if (number(headers.get(b"content-length", b"")) or 0) > limit:
         raise BodyTooLarge(f"The body must be at most {limit} bytes.")
     message = await receive()
