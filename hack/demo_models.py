@@ -62,9 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _digest(package: Path) -> str:
-    """Over names and contents of the sources; the format version is one of them."""
+    """Over names and contents of the package's files, among them its format version (``__init__.py``)."""
     digest = hashlib.sha256()
-    for source in sorted(package.rglob("*.py")):
+    sources = (path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    for source in sorted(sources):
         digest.update(f"{source.relative_to(package).as_posix()}\0".encode())
         digest.update(source.read_bytes() + b"\0")
     return digest.hexdigest()[:12]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -17,7 +16,6 @@ from predictors.prompt_classifier.demo.checkpoint import (
     write_checkpoint,
 )
 
-THREADS = 2
 NEEDED_BYTES = 12_000_000
 """About twice what the files take."""
 
@@ -78,11 +76,9 @@ def make(folder: Path, *, quick: bool) -> None:
     with only_writer(folder):
         check_target(folder, NEEDED_BYTES)
         progress("loading torch and transformers (up to 20 s)", 0, 1)
-        # Two threads that spin while they wait would each hold a core another process could use.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from predictors.prompt_classifier.demo.build import build
 
-        files, summary = build(progress, quick=quick, threads=THREADS)
+        files, summary = build(progress, quick=quick)
         write_checkpoint(folder, files)
     progress.close()
     sys.stdout.write(f"{summary}\nwritten to {folder}\n")

@@ -23,10 +23,9 @@ QUICK = Recipe(
 )
 
 
-def build(report: Report, *, quick: bool, threads: int) -> tuple[dict[str, bytes], str]:
+def build(report: Report, *, quick: bool) -> tuple[dict[str, bytes], str]:
     """The files by name, and the evaluation as text."""
     recipe = QUICK if quick else Recipe()
-    torch.set_num_threads(threads)
     begun = time.monotonic()
     trained = train(recipe, report)
     seconds = round(time.monotonic() - begun, 1)

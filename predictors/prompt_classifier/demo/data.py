@@ -58,6 +58,9 @@ class _Writer:
         self._groups: dict[str, list[tuple[templates.Group, list[str]]]] = {task: [] for task in TASK_TYPES}
         for group in templates.GROUPS:
             self._groups[group.task].append((group, pool(group.templates, split)))
+        self._shares = [
+            _TRAINING_SHARE.get(task, 1.0) if split == "train" else 1.0 for task in TASK_TYPES[:-1]
+        ]
         self._constraints = pool(templates.CONSTRAINTS, split)
         self._reasons = pool(templates.REASONS, split)
         self._openers = pool(templates.OPENERS, split)
@@ -72,7 +75,10 @@ class _Writer:
 
     def _draw(self) -> Prompt:
         rng = self._rng
-        task = "Unknown" if rng.random() < UNKNOWN_SHARE else rng.choice(TASK_TYPES[:-1])
+        if rng.random() < UNKNOWN_SHARE:
+            task = "Unknown"
+        else:
+            task = rng.choices(TASK_TYPES[:-1], weights=self._shares)[0]
         groups = self._groups[task]
         group, wordings = rng.choices(groups, weights=[group.weight for group, _ in groups])[0]
         template = rng.choice(wordings)
@@ -138,6 +144,8 @@ class _Writer:
         return text
 
 
+_TRAINING_SHARE = {"Open QA": 1.5, "Other": 1.4, "Chatbot": 1.2, "Closed QA": 0.8, "Extraction": 0.8}
+"""The tasks that can be asked for in the most ways get more of the training; held-out prompts are even."""
 _REASON_SHARE = {
     "Open QA": 0.12,
     "Closed QA": 0.12,

@@ -95,6 +95,8 @@ GROUPS: tuple[Group, ...] = (
         "I (plan|want|would like|hope) to (open|launch|start|found) (a shop|a podcast|a club|a company|a blog) (about|around|for) {topic}. What (names|ideas|directions|themes) (come to mind|would you suggest|could work)?",
         "(Give|Send|Find) me (some |possible |good |)(topics|titles|subjects|questions|angles) for (an essay|a thesis|a blog post|a video|a talk|a podcast) (about|on) {topic}.",
         "(What|Which) (topics|titles|angles|themes) (could|should|might) (I|we) (cover|pick|use|choose) for (an article|a talk|a course|a video) (about|on) {topic}?",
+        "(Think|Dream|Look) (big|outside the box|beyond the obvious): (how|in what ways) could we (reinvent|celebrate|promote) ({topic}|{product}|{occasion})?", "(Share|Propose|Pitch|Throw out) (ways|ideas|options|concepts) (to|that) (make {audience} care about {topic}|sell {product}|surprise {audience}).",
+        "Help me (choose|find|invent|brainstorm|think of) (a|some) (theme|name|gift|idea|names|ideas|activities) for ({occasion}|{product}|{audience}).", "(Lots|A bunch|Loads|A list) of ideas (for|about|on) ({occasion}|{topic}|{product})(, please|).",
     ), creativity="High", shots="ideas", weight=2),
     Group("Brainstorming", (
         "(Give me|List|Suggest) {n} (ideas|suggestions|ways|options) (for|about) {topic}.",
@@ -200,6 +202,14 @@ GROUPS: tuple[Group, ...] = (
         "(Hi|Hello)(!| there!) (Nice to see you.|I'm new here.|What's your name?|What can we talk about?|I'm {person}.)",
         "(Oh|Wow|Hmm|Aha|Yeah|Nah|Okay|Sure|Yes|No), (I see|really|right|thanks|maybe later|sounds good|good to know|fair enough)(!|.|?|...)( And you?| What about you?| Tell me.|)",
         "I'm {feeling}( today| again| and alone|). (Cheer me up|Make me smile|Comfort me|Be nice to me|Say something)(!|.|, please.)",
+        "(My|What's your|Mine and your) favourite (movie|food|song|colour|season|animal) (is {term}. And yours?|? Mine is {term}.|, tell me!)",
+        "(What's|What is) (your favourite|the best) (book|band|city|dish|memory)( ever|)? (I like {term}.|I love {place}.|I can't choose.|)",
+        "(Are|Were|Will) you (be |)(there|awake|okay|happy|real|sentient|alone|online)( today| now| right now|)?", "(You're|You are|That's|That was) (funny|so kind|weird|right|silly|the best|rude)(!|.|, haha.|, thank you.)",
+        "(Tell me|Let me tell you) about (your day|my day|yourself|myself|your family|my weekend)( first|)(.|!)", "I (miss|met|saw|hate|love) {person}( so much| yesterday| again|). (What would you do?|I don't know what to say.|It makes me {feeling}.)",
+        "You are a (support agent|receptionist|shop assistant|bot|nurse|tutor) (of|at|for) {company}. (Customer|User|Caller): (hello, my order is late|I want my money back|can I speak to someone|hi, are you open today?)",
+        "(Welcome|Greet|Answer|Comfort|Talk to) (me|the guest|the customer|a visitor) as {role}(.|: \"Hello!\"|: \"I'm {feeling}.\")", "(lol|haha|hehe|omg|wow|ugh|yay|aww)( that's so true| no way| same| really|)(!|)",
+        "(Just|I just) wanted to (say hi|say thanks|talk|chat|check in|see how you are)(.|!)", "(Can|May|Could) I (ask|tell) you something( personal| funny| silly|)?", "(Long|Bad|Great|Weird|Busy) day( today| at work|)(.|, and yours?|, how was yours?|...)",
+        "I (don't|can't) (want to be alone|stop thinking about {person}|sleep again|decide what to wear)(. Talk to me.| and I'm {feeling}.|...)", "(So|Well|Anyway), (how are things|what's up with you|what did you do|tell me about you)(?|.)",
     ), creativity="Low", domain="No", shots="chat", weight=2),
     Group("Chatbot", (
         "You are {role}. Always (answer|reply) in (one|two|three) sentences and never break character. Hello!",
@@ -280,6 +290,8 @@ GROUPS: tuple[Group, ...] = (
         "(Which|What) (category|group|class|type) (does|do) (each|these) (word|words|item) (belong to|fall into)? {wordlist}",
         "(Distinguish|Tell apart) (animals and plants|fruits and vegetables|verbs and nouns|cities and countries) (in|among) (this list|these): {wordlist}",
         "(Rate|Score|Judge) (how (positive|toxic|urgent|formal|angry) this {thing} is|the (sentiment|tone|urgency) of this {thing}) (on a scale|from 1 to {small}|as high or low): {item}",
+        "(Analyze|Assess|Judge|Evaluate) (whether|if) this {thing} is {labels_or}: {item}", "(Analyze|Assess|Evaluate|Detect|Determine) (its|the) ({kind}|sentiment|tone)(:| -) {item}", "{item} (Sentiment|Category|Label|Class|Topic):",
+        "What (is|would be) the (right |correct |)(label|category|class|{kind}) (for|of) {item}?", "(Sentiment|Topic|Spam|Intent|Emotion) (analysis|classification|detection|check): {item}",
     ), domain="Low", shots="classify", weight=2),
     Group("Classification", (
         "Classify the {thing} as {labels_or} and answer with (one word|the label) only: {item}",
@@ -359,6 +371,7 @@ GROUPS: tuple[Group, ...] = (
         "(Look at|Read|See|Study|Check) (this|the) (text|{genre})( below|), then (answer|tell me)(:| this:) {lquestion} {passage}",
         "{passage}\n\n{question} {question2}", "(My|The) question( about this {genre}|): {lquestion} {passage}",
         "Can you (answer|tell me) this from the (text|{genre})? {question} {passage}",
+        "{fact} {factq} (Use the text.|Answer from the text.|What does the text say?|)", "(Given|From|With) (the following|this) (information|context|passage|paragraph), {lquestion} {passage}",
     ), passage=True, shots="qa", weight=2),
     Group("Closed QA", (
         "{passage}\n\n{question} Answer (in one sentence|in at most {small} words|with a single word).",
@@ -454,6 +467,8 @@ GROUPS: tuple[Group, ...] = (
         "(Solve|Answer|Do) (this|the following) (coding|programming|LeetCode) (problem|exercise|challenge|task) in {programming}: (write a function that {goal}|given an array, find two numbers that add up to {small}|count the islands in a grid).",
         "(Coding|Programming) (interview|exercise|question|task): write (code|a {programming} function|an algorithm) that {goal}.",
         "(Write|Generate|Create|Build|Make) (the |some |)(HTML|CSS|JavaScript|frontend|backend|{framework}) code (for|of) (a menu|a table|a landing page|a form|a chart|{codething}).",
+        "(fix|debug|explain|improve|test|document) (this|my) (code|function|script|query|loop): {snippet}", "(Need|Looking for|I want) (a|some) {programming} (code|script|function|snippet) (that {goal}|for {codething}).",
+        "(Which|What) {programming} (function|method|command|library) (sorts a list|reads a file|splits a string|opens a URL|parses dates)? Show (the|some) code.", "import {term}\n\ndef {term2}(items):\n    # {goal}\n",
     ), domain="High", shots="code", weight=2),
     Group("Code Generation", (
         "Write a {programming} (function|program|script) that {goal} (without using|using only|using) (built-in functions|the standard library|a for loop|recursion|a while loop).",
@@ -535,6 +550,7 @@ GROUPS: tuple[Group, ...] = (
         "{passage}\n\n(Name|List|Show|Return) (all|every one of) the {field}( you find| above|).",
         "(Pull|Take|Get) the (names|dates|prices|addresses|entities|keywords) (from|out of) this: {passage}",
         "(Extract|Identify) (who|where|when|which company|how much money) is mentioned in (this|the) (text|{genre}): {passage}",
+        "(Parse|Scan|Search|Read) this (text|{genre}) and (return|list|output|give me) (the|all|every) {field}: {passage}", "(Phone numbers|Names|Dates|Cities|Amounts|Companies|Email addresses) (in|from) (this|the) (text|{genre}): {passage}",
     ), passage=True, shots="extract", weight=2),
     Group("Extraction", (
         "Extract the {field} from the {genre} as (a JSON object|JSON|CSV|a comma-separated list|bullet points): {passage}",
@@ -649,6 +665,12 @@ GROUPS: tuple[Group, ...] = (
         "(Explain|Describe|Clarify|Outline) (to me |)(what|how|why) ({concept} (is|works)|{howto}|{whyclause}).",
         "(Please |)(explain|describe|define) {topic}.", "(Some|Basic|Interesting|Important) (facts|information|background) (about|on) ({topic}|{country}|{famous}), please.",
         "(Tell me|Do you know) (why|that|whether) {whyclause}?", "(A|One|An important) fact about ({famous}|{country}|{topic}|{concept})?",
+        "(Give|Offer|Write) (a|me a) (short|brief|quick|simple|basic) (overview|explanation|introduction|definition|description) (of|to) ({topic}|{concept}).",
+        "What (should|must|do) (people|I|we|beginners|students) (know|understand|learn|remember) about {topic}?", "(Where|In which country|On which continent) (is|are|lies|can I find) ({place}|the Alps|Machu Picchu|{country}|the Nile|the Louvre)?",
+        "Is (a whale|{term}|a virus|gold|coffee|Iceland|{place}) (a fish|alive|an element|an island|a mammal|in {country}|a metal)?", "(Which|What) is (heavier|larger|older|faster|healthier), (gold or silver|the Sun or the Earth|butter or oil|Rome or Athens|a lion or a tiger)?",
+        "(calculate|compute|what is|solve|how much is) (the square root of {number}|{small} squared|{number} divided by {small}|{small}+{small}|half of {number}|{n}% of {number})", "solve {small}+{small}", "{small} (plus|minus|times) {small}",
+        "(At what|At which|What) (age|temperature|speed|height|time) (does|do|did) (water freeze|children talk|planes fly|the sun rise|people retire|{famous} die)?", "(Since when|How long) (has|have|does) ({country}|humans|cats|{company}|the internet) (existed|been used|live|been independent)?",
+        "(List|Name|Tell me) the (planets|continents|presidents of {country}|causes of {topic}|noble gases|seven wonders|parts of the heart).", "(Do|Does|Did) (sharks|{famous}|trees|Vikings|{country}|ants|the Romans) (sleep|have a king|exist|use money|win the war|feel pain)?",
     ), shots="qa_open", weight=2.5),
     Group("Open QA", (
         "(Explain|Describe) {concept} to {audience} in (simple terms|one paragraph|{small} sentences).",
@@ -818,6 +840,15 @@ GROUPS: tuple[Group, ...] = (
         "(Do|Run|Execute|Perform) (the following|this) command: (list files|print the date|echo {term}|clear the screen|{small})", "(Translate|Convert) \"{term}\" (to|into) (Morse code|emoji|binary|pig Latin|hexadecimal|phonetic spelling).",
         "(Hang up|Shut down|Restart|Mute|Lock|Log out|Zoom in|Scroll down|Go back|Take a screenshot|Take a selfie)( please| now|).", "(What|How) (is|will be) the (weather|temperature|traffic|time) (in {place}|today|tomorrow|now)?",
         "(Show|List|Read|Delete|Check) (my|the) (emails|messages|contacts|appointments|alarms|reminders|photos|orders)( for today| from {person}|).", "(Track|Cancel|Find|Change|Confirm) my (order|package|flight|booking|subscription|reservation)( {number}|).",
+        "(Track|Cancel|Change|Confirm|Return|Reorder) (my|the) (order|parcel|flight|booking|delivery|appointment)( number {number}| to {place}|).",
+        "(Where is|Locate|Find|Check on) my (parcel|order|car|phone|package|suitcase)( now|)?", "(Roll|Toss|Throw|Spin) (two dice|a die|a coin|the wheel|the dice) (for me|now|and tell me the result|{small} times).",
+        "(What's|What is|Tell me) the (time|date|day|temperature|score|weather) (now|today|tomorrow|in {place})( please|)?", "(Set|Start|Stop|Cancel|Snooze) (the|an|a|my) (timer|alarm|stopwatch|reminder|countdown)( for {small} minutes|).",
+        "(Add|Remove|Put) (milk|eggs|{term}|{person}) (to|from|on) (my|the) (list|cart|calendar|contacts|playlist).", "(Increase|Lower|Raise|Decrease|Change) the (volume|brightness|temperature|speed|font size)( to {small}| a bit|).",
+        "(Simulate|Play|Run) (a dice roll|a coin toss|a slot machine|a terminal|a chess game|a text adventure|a shell)(. Output only.| and show the result.| with me.|)",
+        "(Save|Print|Download|Upload|Attach|Delete|Share) (this|the|my) (file|photo|document|page|note|video).", "(Zip|Rename|Move|Copy|Sort) (my|the|all) (files|photos|folders|emails)( by date| into one folder| to {place}|).",
+        "(Guess|Think of) (a|my|the) (number|word|animal|card) (between 1 and {n}|and I guess it|I am thinking of)(.|!)", "(It is|It's) your (turn|move)(.|, I played e4.|, the board is empty.|, I have a queen.)",
+        "(Swap|Flip|Mirror|Rotate|Shuffle|Scramble) (the|these) (words|letters|items)(:| in| of) ({wordlist}|\"{term}\")", "(Draw|Make|Print) (a|an) (box|triangle|tree|pyramid|arrow|face|grid) (of stars|with symbols|in ASCII|out of {small} lines).",
+        "(Transpose|Number|Align|Sum up|Total|Average) the (columns|rows|table|figures): {number}, {n}, {small}", "(Test|Testing|Check) (the |)(microphone|connection|sound|printer)(, one, two|).",
     ), domain="No", shots="misc", weight=2),
     Group("Other", (
         "Sort these words alphabetically and (separate them with commas|put each on its own line|number them): {wordlist}",
@@ -920,6 +951,8 @@ GROUPS: tuple[Group, ...] = (
         "{passage}\n\n(Turn|Change|Transform|Convert) (this|it|the {genre}) into (a letter|a poem|simple English|a conversation|something friendlier).",
         "(Simplify|Modernize|Shorten|Formalize|Clean up|Embellish) (this|the|my) (text|{genre}|paragraph)( without changing what it says|): {passage}",
         "The (tone|style|wording) of this {genre} is (too harsh|too formal|clumsy|boring). (Fix it.|Change it.|Make it better.) {passage}",
+        "(Simplify|Modernize|Formalize|Clarify|Lengthen|Tighten) (this|the following|my) (text|paragraph|{genre}): {passage}", "(Shorten|Simplify|Tighten) (the wording|the sentences|the style) of this (text|{genre}) but keep everything it says: {passage}",
+        "(Edit|Change|Adjust|Adapt) this (text|{genre}) (so that|until) it (sounds natural|reads well|suits {audience}|is friendlier): {passage}", "My {genre} (needs|wants) (better wording|a friendlier tone|proofreading|editing|a rewrite): {passage}",
     ), creativity="Low", passage=True),
     Group("Rewrite", (
         "Rewrite the sentence in (at most|no more than|fewer than) {n} words: {sentence}",
@@ -986,6 +1019,7 @@ GROUPS: tuple[Group, ...] = (
         "{passage}\n\n(Summarize|Recap|Condense|Sum up) (this|it|that)( {genre}|)( briefly| please|).",
         "(Write|Give|Draft|Prepare|Produce) (an|the) (abstract|outline|overview|executive summary) (of|for) (this|the) (text|{genre})( below|): {passage}",
         "(What|In short, what|Briefly, what) (is|was|does) (the text|this {genre}) (about|saying|mainly about)? {passage}",
+        "(Turn|Make|Condense|Shorten) (this|the) (text|{genre}) (into|to) (a brief|an abstract|a summary|key points|a digest|highlights)(.|:) {passage}", "{passage}\n\n(Brief|Short|Quick) (summary|recap|overview)(:|, please.| of this?)",
     ), passage=True, shots="summary", weight=2),
     Group("Summarization", (
         "Summarize (the|this) {genre} in (one sentence|{small} sentences|{small} bullet points|at most {n} words):\n{passage}",
@@ -1003,6 +1037,7 @@ GROUPS: tuple[Group, ...] = (
         "{passage}\n\nSummarize this (in one sentence|in {language}|in a single paragraph|with {small} bullet points)(, no names|).",
         "Condense the text to (half its length|{small} sentences|one paragraph) and use only (simple words|present tense). {passage}",
         "(Sum up|Summarize|Condense|Recap) (this|the) (text|{genre}) without (names|numbers|dates|details|mentioning {term}|any quotes). {passage}",
+        "(Recap|Sum up|Digest|Abridge) the (text|{genre}) (in {small} lines|in {n} words|without names|without any numbers|in {language}): {passage}",
     ), passage=True, constrained=True, shots="summary"),
     # ---------------------------------------------------------------------------------------- Text Generation
     Group("Text Generation", (
@@ -1042,6 +1077,7 @@ GROUPS: tuple[Group, ...] = (
         "(Write|Tell|Compose) (a|another) (story|tale|poem) (about|on) {topic} (with|using) (dialogue|a twist|a happy end|rhymes|a moral).",
         "(Use|Take) the (theme|idea|title|words) \"{topic}\" (for|and write|to write) a {cform}.",
         "(Make up|Invent|Imagine|Think up|Create) (a|me a) {cform} (where|in which|about how) ({person}|{role}) (meets|loses|finds|becomes|fights) ({role}|a friend|a treasure|{person}).",
+        "(write|tell|make up|compose|create) (a|me a) (story|poem|song|joke|riddle|legend|rap|haiku) (about|on|with) ({topic}|{role}|{place})", "(A|One|Another) (short |funny |sad |)(story|poem|song|fairy tale|limerick)( please|), (about|on) {topic}.",
     ), creativity="High", shots="text", weight=1.5),
     Group("Text Generation", (
         "(Write|Draft|Create|Compose) (a|an) {pform} about {topic}.",
@@ -1080,6 +1116,7 @@ GROUPS: tuple[Group, ...] = (
         "(Help me|Please) (draft|write|compose) a (letter|message|reply|note) (to|for) {person}.",
         "Write (an introduction|a conclusion|the abstract|a paragraph) for (a paper|an essay|a report) (on|about) {topic}.",
         "(Write|Draft|Send) (an email|a letter|a message|a text) (to|for) (my landlord|my neighbour|my teacher|the bank|a friend|my boss|{person}) (asking|about|explaining|saying|because) (the heater|the rent|the noise|my absence|a refund|{topic}).",
+        "(Make|Prepare|Craft|Put together) (a|an) (engaging |short |formal |)(caption|post|letter|bio|speech|ad|pitch|announcement) (about|for|on) ({product}|{topic}|{occasion}).", "(write|draft|compose) (a|an) (thank you note|complaint|application|apology|invitation|reference letter) (to|for) ({person}|{company}|my teacher|my neighbours)",
     ), creativity="Low", shots="text", weight=1.5),
     Group("Text Generation", (
         "Write a {cform} about {topic} in (exactly|at most|no more than) {n} (words|lines|sentences).",
@@ -1131,6 +1168,7 @@ GROUPS: tuple[Group, ...] = (
         "{noise}, {noise}, {noise}", "@{noise} #{noise}", "{noise}{noise}", "0", "{small}", "{noise} {term} {noise}", "~ {noise} ~",
         "{marks}", "{marks} {marks}", "{noise} {marks}", "{marks} {noise}", "{noise}{marks}{noise}", "{letters}", "{letters} {letters}", "{letters}{number}", "{noise} {letters} {noise}", "{letters} {marks}",
         "{marks}{number}{marks}", "{letters} {term}",
+        ". . .{marks}", "{marks} . {marks}", "{letters} {letters} {letters}", "{letters}.{letters}", "{noise}?", "({noise})", "{letters}!!!", "{marks}{letters}",
     ), domain="No"),
 )
 
