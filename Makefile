@@ -26,6 +26,7 @@ run: setup ## start the predictors and the gateway on this machine; MODELS="a b"
 test: setup ## every check and every test
 	@$(PY) -m hack.system tests
 	@$(MAKE) lint
+	@$(PY) -m hack.demo_models
 	@$(PY) -m pytest $(ARGS)
 
 .PHONY: test-unit
