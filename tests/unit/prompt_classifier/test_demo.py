@@ -339,68 +339,70 @@ class TestModel:
             torch.testing.assert_close(left, right, rtol=0, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def demo() -> Path:
+    return demo_checkpoint("prompt_classifier")
+
+
+@pytest.fixture(scope="module")
+def classify(demo: Path) -> Callable[[list[str]], list[torch.Tensor]]:
+    weights = load_file(demo / "model.safetensors")
+    tokenizer = Tokenizer.from_file(str(demo / "tokenizer.json"))
+    tokenizer.enable_truncation(512)
+    tokenizer.enable_padding()
+    embeddings = weights["backbone.embeddings.word_embeddings.weight"]
+    undeclared: dict[str, Any] = {
+        "position_buckets": weights["backbone.encoder.rel_embeddings.weight"].shape[0] // 2,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+    }
+    backbone = DebertaV2Model(
+        DebertaV2Config(
+            vocab_size=embeddings.shape[0],
+            hidden_size=embeddings.shape[1],
+            num_hidden_layers=sum(key.endswith("query_proj.weight") for key in weights),
+            num_attention_heads=embeddings.shape[1] // 64,
+            intermediate_size=weights["backbone.encoder.layer.0.intermediate.dense.bias"].shape[0],
+            max_position_embeddings=512,
+            type_vocab_size=0,
+            relative_attention=True,
+            max_relative_positions=-1,
+            position_biased_input=False,
+            pos_att_type="p2c|c2p",
+            layer_norm_eps=1e-7,
+            **undeclared,
+        )
+    ).eval()
+    prefix = "backbone."
+    backbone.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    )
+
+    @torch.inference_mode()
+    def logits(texts: list[str]) -> list[torch.Tensor]:
+        found = []
+        for start in range(0, len(texts), 50):
+            batch = tokenizer.encode_batch(texts[start : start + 50])
+            ids = torch.tensor([encoding.ids for encoding in batch])
+            mask = torch.tensor([encoding.attention_mask for encoding in batch])
+            pooled = mean_pool(backbone(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
+            found.append(pooled)
+        pooled = torch.cat(found)
+        return [
+            pooled @ weights[f"head_{index}.fc.weight"].T + weights[f"head_{index}.fc.bias"]
+            for index in range(len(HEADS))
+        ]
+
+    return logits
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 class TestQuality:
     """Measured from the written files, with transformers' own DebertaV2; eval.json is not believed."""
 
-    @pytest.fixture(scope="class")
-    def folder(self) -> Path:
-        return demo_checkpoint("prompt_classifier")
-
-    @pytest.fixture(scope="class")
-    def classify(self, folder: Path) -> Callable[[list[str]], list[torch.Tensor]]:
-        weights = load_file(folder / "model.safetensors")
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.enable_truncation(512)
-        tokenizer.enable_padding()
-        embeddings = weights["backbone.embeddings.word_embeddings.weight"]
-        undeclared: dict[str, Any] = {
-            "position_buckets": weights["backbone.encoder.rel_embeddings.weight"].shape[0] // 2,
-            "norm_rel_ebd": "layer_norm",
-            "share_att_key": True,
-        }
-        backbone = DebertaV2Model(
-            DebertaV2Config(
-                vocab_size=embeddings.shape[0],
-                hidden_size=embeddings.shape[1],
-                num_hidden_layers=sum(key.endswith("query_proj.weight") for key in weights),
-                num_attention_heads=embeddings.shape[1] // 64,
-                intermediate_size=weights["backbone.encoder.layer.0.intermediate.dense.bias"].shape[0],
-                max_position_embeddings=512,
-                type_vocab_size=0,
-                relative_attention=True,
-                max_relative_positions=-1,
-                position_biased_input=False,
-                pos_att_type="p2c|c2p",
-                layer_norm_eps=1e-7,
-                **undeclared,
-            )
-        ).eval()
-        prefix = "backbone."
-        backbone.load_state_dict(
-            {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-        )
-
-        @torch.inference_mode()
-        def logits(texts: list[str]) -> list[torch.Tensor]:
-            found = []
-            for start in range(0, len(texts), 50):
-                batch = tokenizer.encode_batch(texts[start : start + 50])
-                ids = torch.tensor([encoding.ids for encoding in batch])
-                mask = torch.tensor([encoding.attention_mask for encoding in batch])
-                pooled = mean_pool(backbone(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
-                found.append(pooled)
-            pooled = torch.cat(found)
-            return [
-                pooled @ weights[f"head_{index}.fc.weight"].T + weights[f"head_{index}.fc.bias"]
-                for index in range(len(HEADS))
-            ]
-
-        return logits
-
-    def test_the_record_says_at_least_nine_in_ten(self, folder: Path) -> None:
-        record = json.loads((folder / "eval.json").read_text())
+    def test_the_record_says_at_least_nine_in_ten(self, demo: Path) -> None:
+        record = json.loads((demo / "eval.json").read_text())
         assert record["metrics"]["accuracy"]["task_type"] >= 0.9
 
     def test_measured_again_on_other_heldout_prompts(
