@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.report import spread, table, write
-from benchmarks.servers import Load, free_port, serving, wrk
+from benchmarks.servers import Load, cpu_seconds, free_port, serving, wrk
 
 ROUNDS = 5
 SECONDS = 4
@@ -32,17 +32,21 @@ def main() -> None:
     }
     busy: dict[str, list[Load]] = {name: [] for name in ports}
     alone: dict[str, list[Load]] = {name: [] for name in ports}
+    costs: dict[str, list[float]] = {name: [] for name in ports}
+    pids: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name, port in ports.items():
             ready = f"http://127.0.0.1:{port}/v2/health/ready"
-            stack.enter_context(serving(arguments[name], ready, environments[name], [SERVER_CPU]))
+            server = serving(arguments[name], ready, environments[name], [SERVER_CPU])
+            pids[name] = stack.enter_context(server)
         for _ in range(ROUNDS):
             for name, port in ports.items():
                 url = f"http://127.0.0.1:{port}/v2/models/empty/infer"
-                busy[name].append(
-                    wrk(url, BODY, connections=16, seconds=SECONDS, cpu=CLIENT_CPU, folder=folder)
-                )
+                before = cpu_seconds(pids[name])
+                load = wrk(url, BODY, connections=16, seconds=SECONDS, cpu=CLIENT_CPU, folder=folder)
+                costs[name].append((cpu_seconds(pids[name]) - before) / load.requests * 1e6)
+                busy[name].append(load)
                 alone[name].append(wrk(url, BODY, connections=1, seconds=1, cpu=CLIENT_CPU, folder=folder))
     rates = {name: [load.requests_per_second for load in loads] for name, loads in busy.items()}
     rows = [
@@ -50,11 +54,18 @@ def main() -> None:
             name,
             spread(rates[name], "{:.0f}"),
             spread([ours / theirs for ours, theirs in zip(rates[name], rates[SDK], strict=True)]),
+            spread(costs[name], "{:.0f}"),
             spread([load.p50_ms for load in alone[name]], "{:.3f}"),
         )
         for name in ports
     ]
-    columns = ("server", "requests/s, 16 connections", "times the SDK", "p50 ms, 1 connection")
+    columns = (
+        "server",
+        "requests/s, 16 connections",
+        "times the SDK",
+        "CPU us a request",
+        "p50 ms, 1 connection",
+    )
     ratio = statistics.median(a / b for a, b in zip(rates[OURS], rates[SDK], strict=True))
     verdict = f"Wanted: at least 5 times the SDK's rate. Found: {ratio:.1f} times.\n"
     setting = (

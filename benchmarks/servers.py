@@ -30,8 +30,8 @@ def free_port() -> int:
 @contextlib.contextmanager
 def serving(
     arguments: Sequence[str], ready: str, environment: Mapping[str, str], cpus: Sequence[int]
-) -> Iterator[None]:
-    """``python ARGUMENTS`` on these processors, once ``ready`` answers 200; ended by SIGTERM."""
+) -> Iterator[int]:
+    """The id of ``python ARGUMENTS`` on these processors, once ``ready`` answers 200; ended by SIGTERM."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -42,10 +42,16 @@ def serving(
     )
     try:
         _wait(process, ready)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far: what a busy neighbour hardly changes."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:
@@ -64,6 +70,7 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
 class Load:
     """One closed-loop run of wrk: capacity, not latency under load."""
 
+    requests: int
     requests_per_second: float
     p50_ms: float
 
@@ -83,5 +90,6 @@ def wrk(url: str, body: str, *, connections: int, seconds: int, cpu: int, folder
     if "Non-2xx" in run.stdout or "Socket errors" in run.stdout:
         raise SystemExit(f"{url} did not answer all requests:\n{run.stdout}")
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", run.stdout)[1])  # type: ignore[index]
+    requests = int(re.search(r"(\d+) requests in", run.stdout)[1])  # type: ignore[index]
     value, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", run.stdout).groups()  # type: ignore[union-attr]
-    return Load(rate, float(value) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit])
+    return Load(requests, rate, float(value) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit])
