@@ -56,7 +56,7 @@ bench: setup ## run the benchmarks and write benchmarks/results/
 	@$(PY) -m benchmarks $(ARGS)
 
 .PHONY: demo-models
-demo-models: setup ## make the small demo checkpoints anew
+demo-models: setup ## make the small demo checkpoints that are missing
 	@$(PY) -m hack.demo_models $(ARGS)
 
 .PHONY: check-weights
