@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,9 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
     def load(self, progress: Callable[[str], None]) -> None:
         # Only now, in the thread that loads: importing torch takes seconds, and the port is to open at once.
         progress("importing the libraries")
+        # OpenMP's threads spin for seconds at a barrier by default: one busy neighbour on a processor then
+        # slows torch many times over. It is read when torch is loaded.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         from predictors.prompt_classifier.checkpoint import load_checkpoint
         from predictors.prompt_classifier.engine import build_engine
 
