@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, BaseModel
-from starlette.responses import Response
+from starlette.responses import JSONResponse as StarletteJSONResponse
 
 from predictors.runtime.errors import (
     BodyTooLarge,
@@ -61,9 +61,7 @@ class Disconnected(Exception):
     """The client hung up before its request was complete."""
 
 
-class JSONResponse(Response):
-    media_type = "application/json"
-
+class JSONResponse(StarletteJSONResponse):
     def render(self, content: Any) -> bytes:
         return dump(content)
 
