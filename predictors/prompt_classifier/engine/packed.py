@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn import functional
 from .attention import Attention, Packed, Padded
 from .cpu import onednn_matmul
 from .linears import Linear
+from .schedule import chunks, like_lengths, worth_spreading
 from .weights import EPSILON, Affine, Layer, Norm, Weights
 from .workspace import Workspace
 
@@ -32,6 +34,8 @@ class Plan:
     linear: LinearFactory
     chunk_tokens: int
     """Tokens that go through the layers together; a longer sequence goes alone."""
+    deal: bool
+    """Whether the CPU's threads take whole chunks of a batch, rather than a share of every product."""
     padded: bool
     """Whether sequences of like length share one padded attention, as a GPU wants it."""
     threads: int
@@ -63,18 +67,40 @@ class PackedEngine:
         self._layers = [self._ready(layer, final=index == last) for index, layer in enumerate(weights.layers)]
         self._head_weight = weights.heads.weight.to(plan.device)
         self._head_bias = weights.heads.bias.to(plan.device)
+        self._workers: ThreadPoolExecutor | None = None
+        if plan.deal and plan.threads > 1:
+            self._workers = ThreadPoolExecutor(
+                plan.threads, thread_name_prefix=plan.name, initializer=_use_threads, initargs=(1,)
+            )
 
-    @torch.inference_mode()
     def logits(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
-        """fp32 [n, 32], row i for sequence i; see :class:`predictors.prompt_classifier.engine.Engine`."""
-        if torch.get_num_threads() != self._plan.threads:  # OpenMP keeps the number per calling thread
-            torch.set_num_threads(self._plan.threads)
+        """fp32 [n, 32], row i for sequence i; see :class:`predictors.prompt_classifier.engine.Engine`.
+
+        On the CPU a batch is dealt out: each thread takes whole chunks and meets no barrier. A product shared
+        by all threads waits for the slowest, so that one busy neighbour on a core holds up every core.
+        """
+        lengths = [len(sequence) for sequence in sequences]
         answers = np.empty((len(sequences), len(self._head_bias)), dtype=np.float32)
+
+        def answer(chunk: list[int]) -> None:
+            answers[chunk] = self._chunk([sequences[index] for index in chunk])
+
         with onednn_matmul():
-            for chunk in chunks([len(sequence) for sequence in sequences], self._plan.chunk_tokens):
-                answers[chunk] = self._chunk([sequences[index] for index in chunk])
+            if self._workers is not None:
+                dealt = chunks(lengths, self._plan.chunk_tokens, multiple=self._plan.threads)
+                if worth_spreading(lengths, dealt, self._plan.threads):
+                    # The longest first: what is left at the end, when a thread may idle, is cheap.
+                    futures = [self._workers.submit(answer, chunk) for chunk in reversed(dealt)]
+                    wait(futures)
+                    for future in futures:
+                        future.result()
+                    return answers
+            _use_threads(self._plan.threads)
+            for chunk in chunks(lengths, self._plan.chunk_tokens):
+                answer(chunk)
         return answers
 
+    @torch.inference_mode()
     def _chunk(self, sequences: list[np.ndarray]) -> np.ndarray:
         lengths = [len(sequence) for sequence in sequences]
         tokens, take, states = sum(lengths), self._workspace.take, self._plan.states
@@ -148,39 +174,7 @@ class PackedEngine:
         return Norm(self._placed(norm.gain), self._placed(norm.bias))
 
 
-def chunks(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Indices of ``lengths`` in ascending order of length, cut where a chunk would exceed ``most`` tokens.
-
-    Chunks are made about equally large, so that none is too small for the products to run at full rate.
-    """
-    total = sum(lengths)
-    wanted = total / max(1, -(-total // most))
-    chunk: list[int] = []
-    tokens = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        length = lengths[index]
-        if chunk and (tokens >= wanted or tokens + length > most):
-            yield chunk
-            chunk, tokens = [], 0
-        chunk.append(index)
-        tokens += length
-    if chunk:
-        yield chunk
-
-
-def like_lengths(lengths: Sequence[int], padded: bool) -> Iterator[list[int]]:
-    """Cuts ascending lengths into runs whose attention shares products.
-
-    Padded runs round up to the same multiple of 16. Packed ones differ by a quarter at most: the shorter
-    compute relative positions they do not have.
-    """
-    group: list[int] = []
-    for length in lengths:
-        if group and (
-            -(-length // 16) > -(-group[0] // 16) if padded else length > group[0] + max(8, group[0] // 4)
-        ):
-            yield group
-            group = []
-        group.append(length)
-    if group:
-        yield group
+def _use_threads(count: int) -> None:
+    """For the calling thread: OpenMP keeps the number by thread."""
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)

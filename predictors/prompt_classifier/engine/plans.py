@@ -21,7 +21,6 @@ ENGINES = {
 }
 """Names of the ``engine`` setting, with what each means."""
 
-CHUNK_TOKENS = 512
 GELU_LEAST = -0.17
 """GELU's minimum is -0.16997."""
 
@@ -43,7 +42,17 @@ def choose(name: str, threads: int) -> Plan:
         "cpu-bf16": ("bfloat16", _onednn(torch.bfloat16)),
         "cpu-int8": ("int8", _int8),
     }[name]
-    return Plan(name, "cpu", dtype, torch.float32, linear, CHUNK_TOKENS, padded=False, threads=threads)
+    return Plan(
+        name,
+        "cpu",
+        dtype,
+        torch.float32,
+        linear,
+        chunk_tokens=512,
+        deal=True,
+        padded=False,
+        threads=threads,
+    )
 
 
 def padded_plan(name: str, device: str, states: torch.dtype, threads: int) -> Plan:
@@ -53,7 +62,9 @@ def padded_plan(name: str, device: str, states: torch.dtype, threads: int) -> Pl
         return Plain(Affine(affine.weight.to(device, states), affine.bias.to(device, states)))
 
     dtype = str(states).removeprefix("torch.")
-    return Plan(name, device, dtype, states, plain, chunk_tokens=16384, padded=True, threads=threads)
+    return Plan(
+        name, device, dtype, states, plain, chunk_tokens=16384, deal=False, padded=True, threads=threads
+    )
 
 
 def _onednn(dtype: torch.dtype) -> LinearFactory:

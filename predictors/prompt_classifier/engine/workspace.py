@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import torch
 
 
-class Workspace:
-    """Named buffers that only grow. A name's content is valid until the name is taken again."""
+class Workspace(threading.local):
+    """Named buffers that only grow, a set for each thread. Taking a name again invalidates its content."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str) -> None:  # called anew in every thread that uses the object
         self._device = device
         self._buffers: dict[str, torch.Tensor] = {}
 

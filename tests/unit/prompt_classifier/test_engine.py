@@ -10,9 +10,10 @@ import torch
 
 from predictors.prompt_classifier.checkpoint import TARGETS, Checkpoint, load_checkpoint
 from predictors.prompt_classifier.engine import ENGINES, build_engine, cpu
-from predictors.prompt_classifier.engine.packed import PackedEngine, chunks, like_lengths
+from predictors.prompt_classifier.engine.packed import PackedEngine
 from predictors.prompt_classifier.engine.plans import choose, padded_plan
 from predictors.prompt_classifier.engine.positions import bucket, rows_by_distance
+from predictors.prompt_classifier.engine.schedule import chunks, like_lengths, worth_spreading
 from predictors.prompt_classifier.engine.weights import prepare
 from predictors.runtime.errors import LoadError
 from tests.support.checkpoints import write_random_checkpoint
@@ -182,11 +183,47 @@ def test_half_precision_path_stays_finite(small: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize("lengths", [[], [512], [1] * 100, [300, 300, 300, 5], list(range(1, 200))])
-def test_chunks_hold_every_sequence_once(lengths: list[int]) -> None:
-    parts = list(chunks(lengths, 512))
+@pytest.mark.parametrize("multiple", [1, 2, 16])
+def test_chunks_hold_every_sequence_once(lengths: list[int], multiple: int) -> None:
+    parts = chunks(lengths, 512, multiple)
     assert sorted(index for part in parts for index in part) == list(range(len(lengths)))
     assert all(part for part in parts)
     assert all(sum(lengths[index] for index in part) <= 512 or len(part) == 1 for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "threads", "worth"),
+    [
+        ([512], 2, False),
+        ([500, 10], 2, False),
+        ([60, 64], 2, True),
+        ([60, 64], 8, False),
+        ([65] * 100, 2, True),
+        ([65] * 100, 16, True),
+        ([65] * 100, 1, False),
+        ([], 2, True),
+    ],
+)
+def test_a_batch_is_dealt_out_where_that_keeps_the_threads_busy(
+    lengths: list[int], threads: int, worth: bool
+) -> None:
+    assert worth_spreading(lengths, chunks(lengths, 512, threads), threads) == worth
+
+
+def test_threads_that_take_chunks_get_the_same_answers(small: Checkpoint) -> None:
+    sequences = prompts(small, mixed(60))
+    one = PackedEngine(prepare(small), choose("cpu-fp32", threads=1)).logits(sequences)
+    for threads in (2, 3):
+        many = PackedEngine(prepare(small), choose("cpu-fp32", threads=threads)).logits(sequences)
+        np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
+
+
+def test_an_error_in_a_thread_reaches_the_caller(small: Checkpoint) -> None:
+    engine = build(small, "cpu-fp32")
+    sequences = prompts(small, mixed(60))
+    with pytest.raises(IndexError):
+        engine.logits([*sequences, np.array([1, small.shape.vocab, 2])])
+    np.testing.assert_array_equal(engine.logits(sequences).shape, (60, 32))
 
 
 @pytest.mark.parametrize("padded", [True, False])
