@@ -162,9 +162,18 @@ class Upstreams:
         finally:
             for stop in stops:
                 self.run(stop())
+            self.run(_cancel_the_rest())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+
+
+async def _cancel_the_rest() -> None:
+    """Tasks the servers left waiting, so that none is destroyed while it waits."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 async def _start(model: FakeModel) -> list[Callable[[], Coroutine[Any, Any, Any]]]:
