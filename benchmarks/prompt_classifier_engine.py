@@ -25,6 +25,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from rich.console import Console
 from rich.progress import Progress
+from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import report
@@ -296,7 +297,9 @@ def _agreement_table(answers: Mapping[str, np.ndarray]) -> str:
 def _profile_table(checkpoint: Checkpoint, threads: int, mix: Sequences, shown: int = 10) -> str:
     engine = build_engine(checkpoint, engine="auto", threads=threads)
     engine.logits(mix)
-    with profile(activities=[ProfilerActivity.CPU]) as record:
+    # The chunks run in the engine's own threads.
+    everywhere = _ExperimentalConfig(profile_all_threads=True)
+    with profile(activities=[ProfilerActivity.CPU], experimental_config=everywhere) as record:
         engine.logits(mix)
     events = sorted(record.key_averages(), key=lambda event: event.self_cpu_time_total, reverse=True)
     total = sum(event.self_cpu_time_total for event in events)

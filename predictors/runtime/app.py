@@ -14,12 +14,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from predictors.runtime.alarms import Alarms
 from predictors.runtime.api import build_api
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import MethodNotAllowed, RequestTimeout, ServiceError, Unavailable
 from predictors.runtime.lifecycle import State
-from predictors.runtime.logging import log_request, request_id, request_timings
-from predictors.runtime.metrics import METHODS, Metrics, RouteMetrics
+from predictors.runtime.logging import request_id, request_timings
+from predictors.runtime.metrics import Metrics
+from predictors.runtime.records import Records
 from predictors.runtime.settings import RuntimeSettings
 from predictors.runtime.transports.http import (
     JSON,
@@ -46,18 +48,19 @@ _CLIENT_GONE = 499  # never sent, only logged and counted
 
 
 class App:
-    def __init__(self, dataplane: DataPlane[Any, Any], metrics: Metrics) -> None:
+    def __init__(self, dataplane: DataPlane[Any, Any], metrics: Metrics, records: Records) -> None:
         name = dataplane.predictor.name
         self.dataplane = dataplane
+        self.records = records
         self.api = build_api(dataplane, metrics)
         self.hot: dict[str, tuple[str, Handler]] = {
             f"/v1/models/{name}:predict": ("/v1/models/{model}:predict", V1(dataplane).predict),
             f"/v2/models/{name}/infer": ("/v2/models/{model}/infer", V2(dataplane).infer),
         }
+        self.bodies = Alarms(_Exchange.body_is_late)
+        self.watches = Alarms(_Exchange.start_watch)
         self.in_flight = 0
         metrics.in_flight.labels("rest").set_function(lambda: self.in_flight)
-        self._metrics = metrics
-        self._routes: dict[str, RouteMetrics] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -65,12 +68,6 @@ class App:
                 await _Exchange(self, scope, receive, send).run()
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
-
-    def observed(self, route: str) -> RouteMetrics:
-        metrics = self._routes.get(route)
-        if metrics is None:
-            metrics = self._routes[route] = RouteMetrics(self._metrics, route, "rest")
-        return metrics
 
 
 class _Exchange:
@@ -85,9 +82,10 @@ class _Exchange:
         self._status = 0  # 0 until an answer has begun
         self._received = self._sent = 0  # bytes of the bodies
         self._late = self._complete = False
-        self._gone = asyncio.Event()
+        self._gone: asyncio.Event | None = None  # once watched
         self._watcher: asyncio.Task[None] | None = None
-        self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] = asyncio.current_task(self._loop)  # type: ignore[assignment]
 
     async def run(self) -> None:
         app = self._app
@@ -99,7 +97,7 @@ class _Exchange:
         except Disconnected:
             self._status = _CLIENT_GONE
         except asyncio.CancelledError:
-            if self._gone.is_set():
+            if self._gone is not None and self._gone.is_set():
                 # Cancelled by ourselves because the client hung up: the task goes on to its end.
                 self._task.uncancel()
                 self._status = _CLIENT_GONE
@@ -109,16 +107,13 @@ class _Exchange:
                 raise
         finally:
             app.in_flight -= 1
-            seconds = time.perf_counter() - started
-            method = self._scope["method"] if self._scope["method"] in METHODS else "other"
-            app.observed(self._route).observe(method, str(self._status), seconds)
-            log_request(
+            app.records.add(
                 self._id,
                 route=self._route,
                 transport="rest",
-                method=method,
+                method=self._scope["method"],
                 code=self._status,
-                seconds=seconds,
+                seconds=time.perf_counter() - started,
                 timings=self._timings,
                 request_bytes=self._received,
                 response_bytes=self._sent,
@@ -146,7 +141,7 @@ class _Exchange:
         body = await self._read_body(settings)
         self._received = len(body)
         # Most answers come before this: only a request that waits has its connection watched.
-        watch = asyncio.get_running_loop().call_later(_WATCH_AFTER, self._start_watch)
+        self._app.watches.set(self, self._loop.time() + _WATCH_AFTER)
         try:
             with self._app.dataplane.holding(len(body)):
                 if handler is not None:
@@ -156,14 +151,13 @@ class _Exchange:
                 else:
                     await self._delegate(body)
         finally:
-            watch.cancel()
+            self._app.watches.cancel(self)
             if self._watcher is not None:
                 self._watcher.cancel()
 
     async def _read_body(self, settings: RuntimeSettings) -> bytes:
         """Raises RequestTimeout when the body takes longer than a request may; see read_body."""
-        # As asyncio.timeout does it, for a fourth of its cost.
-        alarm = asyncio.get_running_loop().call_later(settings.request_timeout, self._too_late)
+        self._app.bodies.set(self, self._loop.time() + settings.request_timeout)
         try:
             return await read_body(self._headers, self._receive, settings.max_body_bytes)
         except asyncio.CancelledError:
@@ -172,9 +166,9 @@ class _Exchange:
             self._task.uncancel()
             raise RequestTimeout("The body did not arrive in time.") from None
         finally:
-            alarm.cancel()
+            self._app.bodies.cancel(self)
 
-    def _too_late(self) -> None:
+    def body_is_late(self) -> None:
         self._late = True
         self._task.cancel()
 
@@ -184,6 +178,7 @@ class _Exchange:
             if b"content-type" not in self._headers:
                 self._scope["headers"] = [*self._scope["headers"], (b"content-type", JSON)]
         given = False
+        gone = self._gone = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
             """The body once more, then the hang-up, if it comes."""
@@ -191,7 +186,7 @@ class _Exchange:
             if not given:
                 given, sent, body = True, body, b""
                 return {"type": "http.request", "body": sent, "more_body": False}
-            await self._gone.wait()
+            await gone.wait()
             return {"type": "http.disconnect"}
 
         try:
@@ -199,15 +194,16 @@ class _Exchange:
         finally:
             self._route = getattr(self._scope.get("route"), "path", self._route)
 
-    def _start_watch(self) -> None:
-        self._watcher = asyncio.ensure_future(self._watch())
+    def start_watch(self) -> None:
+        self._gone = self._gone or asyncio.Event()
+        self._watcher = self._loop.create_task(self._watch(self._gone))
 
-    async def _watch(self) -> None:
+    async def _watch(self, gone: asyncio.Event) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         # After the last byte of an answer the server says so too; then there is nobody to be missed.
         if not self._complete:
-            self._gone.set()
+            gone.set()
             self._task.cancel()
 
     async def _send_observed(self, message: Any) -> None:

@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from predictors.runtime.alarms import Alarms
 from predictors.runtime.errors import DeadlineExceeded, Internal, Overloaded, ServiceError, Unavailable
 from predictors.runtime.metrics import Metrics
 
@@ -63,6 +64,7 @@ class _Call:
     def __init__(
         self, size: int, tokens: int, arrival: float, deadline: float, future: asyncio.Future[None]
     ) -> None:
+        # In time.perf_counter's seconds; the loop's clock, which deadline is in, may count milliseconds.
         self.arrival = self.started = arrival
         self.outcomes: list[Any] = [None] * size
         self.pending = size  # entries without an outcome yet
@@ -82,10 +84,6 @@ class _Entry(Generic[Work]):
     index: int
     work: Work
     tokens: int
-
-    @property
-    def urgency(self) -> tuple[float, float]:
-        return (self.call.deadline, self.call.arrival)
 
 
 @dataclass(slots=True, eq=False)
@@ -158,10 +156,12 @@ class Batcher(Generic[Work, Result]):
     _admitted: int = 0  # items, from admit() until they start or leave
     _tokens: int = 0
     _tokens_per_second: float = 0.0
+    _pumping: bool = False
     _closed: bool = False
     _stopped: bool = False
 
     def __post_init__(self) -> None:
+        self._deadlines = Alarms[_Call](self._expire)
         # Read when scraped, not written at every change: the hot path pays nothing for them.
         self.metrics.queue_items.set_function(lambda: self._admitted)
         self.metrics.queue_tokens.set_function(lambda: self._tokens)
@@ -194,10 +194,15 @@ class Batcher(Generic[Work, Result]):
         if self._tokens and self._tokens + total > self.limits.max_queue_tokens:
             raise self._overloaded("queue_tokens")
         loop = asyncio.get_running_loop()
-        call = _Call(len(works), total, loop.time(), deadline, loop.create_future())
+        call = _Call(len(works), total, time.perf_counter(), deadline, loop.create_future())
         for index, work in enumerate(works):
             bisect.insort(self._waiting, _Entry(call, index, work, tokens[index]), key=_length)
         self._tokens += total
+        self._deadlines.set(call, deadline)
+        if self._running is None and not self._pumping:
+            # What else arrives in this turn of the loop is one batch with it.
+            self._pumping = True
+            loop.call_soon(self._pump)
         return call
 
     def close(self) -> None:
@@ -217,27 +222,25 @@ class Batcher(Generic[Work, Result]):
     # -- forming batches
 
     def _pump(self) -> None:
+        self._pumping = False
         if self._running is None and (entries := self._next_retry() or self._next_entries()):
             self._running = Batch(entries)
             self.engine.start(self._running, self._finished)
 
     def _next_retry(self) -> list[_Entry[Work]]:
         while self._retries:
-            half = self._retries.popleft()
-            self._expire_overdue(half)
-            if entries := [entry for entry in half if entry.call.alive]:
+            if entries := self._alive(self._retries.popleft()):
                 return entries
         return []
 
     def _next_entries(self) -> list[_Entry[Work]]:
-        self._expire_overdue(self._waiting)
-        self._bury()
-        if not self._waiting:
+        waiting = self._waiting = self._alive(self._waiting)
+        if not waiting:
             return []
-        first, last = self._window(min(range(len(self._waiting)), key=self._urgency))
-        entries = self._waiting[first:last]
-        del self._waiting[first:last]
-        now = asyncio.get_running_loop().time()
+        first, last = self._window(waiting.index(min(waiting, key=_urgency)))
+        entries = waiting[first:last]
+        del waiting[first:last]
+        now = time.perf_counter()
         for entry in entries:
             call = entry.call
             call.queued_items -= 1
@@ -248,8 +251,13 @@ class Batcher(Generic[Work, Result]):
         self._admitted -= len(entries)
         return entries
 
-    def _urgency(self, position: int) -> tuple[float, float]:
-        return self._waiting[position].urgency
+    def _alive(self, entries: Sequence[_Entry[Work]]) -> list[_Entry[Work]]:
+        """Those whose caller still waits; a deadline may be due whose alarm has not rung yet."""
+        now = asyncio.get_running_loop().time()
+        for entry in entries:
+            if entry.call.deadline <= now:
+                self._expire(entry.call)
+        return [entry for entry in entries if entry.call.alive]
 
     def _window(self, seed: int) -> tuple[int, int]:
         """The widest [first, last) around ``seed`` within the budget, always taking the nearer length."""
@@ -315,24 +323,16 @@ class Batcher(Generic[Work, Result]):
             self.metrics.rejections.labels("deadline").inc()
             _fail(call, DeadlineExceeded("The request was not answered before its deadline."))
 
-    def _expire_overdue(self, entries: Sequence[_Entry[Work]]) -> None:
-        now = asyncio.get_running_loop().time()
-        for entry in entries:
-            if entry.call.deadline <= now:  # its timer is due too, but may not have fired yet
-                self._expire(entry.call)
-
     def _forget(self, call: _Call) -> None:
         """The caller has its answer or has gone: what of it still waits costs nobody anything any more."""
+        self._deadlines.cancel(call)
         if call.future.done() and not call.future.cancelled():
             call.future.exception()  # retrieved, also when the caller was cancelled in the same moment
         self._admitted -= call.queued_items
         self._tokens -= call.queued_tokens
         call.queued_items = call.queued_tokens = 0
         if len(self._waiting) > 2 * self._admitted + 64:
-            self._bury()
-
-    def _bury(self) -> None:
-        self._waiting = [entry for entry in self._waiting if entry.call.alive]
+            self._waiting = [entry for entry in self._waiting if entry.call.alive]
 
     def _overloaded(self, reason: str) -> Overloaded:
         self.metrics.rejections.labels(reason).inc()
@@ -363,23 +363,23 @@ class Room(Generic[Work, Result]):
         """
         if not works:
             return []
-        batcher, loop = self._batcher, asyncio.get_running_loop()
-        call = batcher._enter(works, tokens, deadline)
+        call = self._batcher._enter(works, tokens, deadline)
         self._items -= len(works)  # from here on the call gives it back
-        timer = loop.call_at(deadline, batcher._expire, call)
-        batcher._pump()
         try:
             await call.future
         finally:
-            timer.cancel()
-            batcher._forget(call)
+            self._batcher._forget(call)
             self.queue_seconds = call.started - call.arrival
-            self.infer_seconds = loop.time() - call.started
+            self.infer_seconds = time.perf_counter() - call.started
         return call.outcomes
 
 
 def _length(entry: _Entry) -> int:
     return entry.tokens
+
+
+def _urgency(entry: _Entry) -> tuple[float, float]:
+    return (entry.call.deadline, entry.call.arrival)
 
 
 def _answer(entry: _Entry, outcome: Any) -> None:

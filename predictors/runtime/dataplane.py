@@ -50,6 +50,8 @@ class DataPlane(Generic[Item, Result]):
         self.batcher = batcher
         self._metrics = metrics
         self._tokenizers = tokenizers
+        self.inputs = {spec.name: spec for spec in predictor.inputs}
+        self.outputs = {spec.name: spec for spec in predictor.outputs}
         self._prepares = type(predictor).prepare is not Predictor.prepare
         self._largest = {
             spec.name: float(np.finfo(DTYPES[spec.datatype]).max)

@@ -5,15 +5,12 @@ Never a prompt, a token or the text of an exception at INFO: what a fault was st
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 import orjson
-
-_requests = logging.getLogger("quintet.request")
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 request_timings: ContextVar[dict[str, float]] = ContextVar("request_timings")
@@ -36,24 +33,6 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-
-
-def log_request(identifier: str, *, seconds: float, timings: dict[str, float], **fields: object) -> None:
-    """The one line of a request, in the same form; written past the logging machinery, which costs more."""
-    if not _requests.isEnabledFor(logging.INFO):
-        return
-    line = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "level": "INFO",
-        "logger": _requests.name,
-        "message": "request",
-        "request_id": identifier,
-        **fields,
-        "seconds": round(seconds, 6),
-    }
-    line.update((stage, round(value, 6)) for stage, value in timings.items())
-    with contextlib.suppress(OSError, ValueError):  # stderr is gone: not a reason to fail a request
-        sys.stderr.write(orjson.dumps(line).decode() + "\n")
 
 
 def configure_logging(level: str) -> None:

@@ -6,11 +6,18 @@ do not know is counted under ``other``. ``api_*`` keep the names the original se
 
 from __future__ import annotations
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from predictors.runtime.histograms import Buckets, Histogram
 
 SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 )  # fmt: skip
+"""Bounds of the time histograms, for a model that does not set its own."""
 ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -19,24 +26,11 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 
 
 class Metrics:
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+    """``seconds``: bounds of the time histograms."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY, seconds: Sequence[float] = SECONDS) -> None:
         self.registry = registry
-        self.api_requests = Counter(
-            "api_requests", "Requests answered.", ("endpoint", "method", "status"), registry=registry
-        )
-        self.api_latency = Histogram(
-            "api_request_latency_seconds",
-            "Time from the arrival of a request to the end of its answer.",
-            ("endpoint",),
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.requests = Counter(
-            "quintet_requests",
-            "Requests by route template, transport and the answer's HTTP status or gRPC code.",
-            ("route", "transport", "code"),
-            registry=registry,
-        )
+        self.requests = Requests(seconds, registry)
         self.in_flight = Gauge(
             "quintet_requests_in_flight", "Requests being worked on.", ("transport",), registry=registry
         )
@@ -45,21 +39,23 @@ class Metrics:
         self.rejections = Counter(
             "quintet_rejections", "Requests refused or given up, by reason.", ("reason",), registry=registry
         )
-        self.queue_seconds = self._seconds("queue", "Time an item waited for the engine.")
-        self.tokenize_seconds = self._seconds("tokenize", "Time to turn a request's items into tokens.")
-        self.infer_seconds = self._seconds("infer", "Time of one engine call.")
-        self.total_seconds = self._seconds("total", "Time from decoded items to their results.")
-        self.batch_items = Histogram(
-            "quintet_batch_items", "Items in one engine call.", buckets=ITEMS, registry=registry
-        )
+
+        def stage(name: str, text: str) -> Histogram:
+            return Histogram(f"quintet_{name}_seconds", text, seconds, registry)
+
+        self.queue_seconds = stage("queue", "Time an item waited for the engine.")
+        self.tokenize_seconds = stage("tokenize", "Time to turn a request's items into tokens.")
+        self.infer_seconds = stage("infer", "Time of one engine call.")
+        self.total_seconds = stage("total", "Time from decoded items to their results.")
+        self.batch_items = Histogram("quintet_batch_items", "Items in one engine call.", ITEMS, registry)
         self.batch_tokens = Histogram(
-            "quintet_batch_tokens", "Real tokens in one engine call.", buckets=TOKENS, registry=registry
+            "quintet_batch_tokens", "Real tokens in one engine call.", TOKENS, registry
         )
         self.batch_padding = Histogram(
             "quintet_batch_padding_ratio",
             "Padding over all tokens computed, of one engine call.",
-            buckets=SHARES,
-            registry=registry,
+            SHARES,
+            registry,
         )
         self.engine_failures = Counter(
             "quintet_engine_failures", "Engine calls that raised.", registry=registry
@@ -75,27 +71,45 @@ class Metrics:
             registry=registry,
         )
 
-    def _seconds(self, stage: str, text: str) -> Histogram:
-        return Histogram(f"quintet_{stage}_seconds", text, buckets=SECONDS, registry=self.registry)
 
+class Requests(Collector):
+    """What is counted of every request, in one go; the three families are made of it at scrape."""
 
-class RouteMetrics:
-    """The children of one (route, transport), looked up once: labels() costs more than the counting."""
+    def __init__(self, seconds: Sequence[float], registry: CollectorRegistry) -> None:
+        self._bounds = seconds
+        self._counts: dict[tuple[str, str, str, str | int], int] = {}
+        self._latency: dict[str, Buckets] = {}
+        registry.register(self)
 
-    def __init__(self, metrics: Metrics, route: str, transport: str) -> None:
-        self._metrics = metrics
-        self._route, self._transport = route, transport
-        self._latency = metrics.api_latency.labels(route)
-        self._counters: dict[tuple[str, str], tuple[Counter, Counter]] = {}
+    def observe(self, route: str, transport: str, method: str, code: str | int, seconds: float) -> None:
+        """``route``: a template; ``method``: of METHODS or other; ``code``: HTTP status or gRPC code."""
+        key = (route, transport, method, code)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        if (latency := self._latency.get(route)) is None:
+            latency = self._latency[route] = Buckets(self._bounds)
+        latency.observe(seconds)
 
-    def observe(self, method: str, code: str, seconds: float) -> None:
-        key = (method if method in METHODS else "other", code)
-        counters = self._counters.get(key)
-        if counters is None:
-            counters = self._counters[key] = (
-                self._metrics.api_requests.labels(self._route, *key),
-                self._metrics.requests.labels(self._route, self._transport, code),
-            )
-        counters[0].inc()
-        counters[1].inc()
-        self._latency.observe(seconds)
+    def collect(self) -> Iterator[Metric]:
+        api = CounterMetricFamily(
+            "api_requests", "Requests answered.", labels=("endpoint", "method", "status")
+        )
+        requests = CounterMetricFamily(
+            "quintet_requests",
+            "Requests by route template, transport and the answer's HTTP status or gRPC code.",
+            labels=("route", "transport", "code"),
+        )
+        by_code: dict[tuple[str, str, str], int] = {}
+        for (route, transport, method, code), count in self._counts.copy().items():
+            api.add_metric((route, method, str(code)), count)
+            key = (route, transport, str(code))
+            by_code[key] = by_code.get(key, 0) + count
+        for key, count in by_code.items():
+            requests.add_metric(key, count)
+        latency = HistogramMetricFamily(
+            "api_request_latency_seconds",
+            "Time from the arrival of a request to the end of its answer.",
+            labels=("endpoint",),
+        )
+        for route, buckets in self._latency.copy().items():
+            buckets.add_to(latency, (route,))
+        yield from (api, requests, latency)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from predictors.runtime.errors import ServiceError
+from predictors.runtime.metrics import SECONDS
 from predictors.runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Predictor(ABC, Generic[Item, Work, Result]):
     """One line for the API's documentation page."""
     inputs: ClassVar[tuple[TensorSpec, ...]]
     outputs: ClassVar[tuple[TensorSpec, ...]]
+    seconds: ClassVar[Sequence[float]] = SECONDS
+    """Bounds of the time histograms, where the usual ones do not fit the model."""
     padded: ClassVar[bool] = False
     """True when the engine pads a batch to its longest item: its cost is then longest x rows."""
 

@@ -33,6 +33,7 @@ from predictors.runtime.errors import LoadError
 from predictors.runtime.lifecycle import Lifecycle
 from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import Predictor
+from predictors.runtime.records import Records
 from predictors.runtime.settings import ENDING_SECONDS, RuntimeSettings
 from predictors.runtime.transports.grpc import Servicer
 
@@ -75,7 +76,7 @@ class PredictorServer(kserve.ModelServer):
         self._predictor = predictor
         self._settings = settings
         self._lifecycle = Lifecycle()
-        self._metrics = Metrics()
+        self._metrics = Metrics(seconds=predictor.seconds)
         self._model = ServedModel(predictor, self._lifecycle)
         self.register_model(self._model)
 
@@ -99,8 +100,9 @@ class PredictorServer(kserve.ModelServer):
         batcher: Batcher[Any, Any] = Batcher(engine, limits, metrics, self._predictor.padded)
         tokenizers = ThreadPoolExecutor(settings.threads or available_cpus(), "tokenizer")
         dataplane = DataPlane(self._predictor, batcher, lifecycle, settings, metrics, tokenizers)
-        self._rest_server = rest = _Rest(App(dataplane, metrics), self)
-        grpc_server = await self._start_grpc(dataplane) if self.enable_grpc else None
+        records = Records(metrics)
+        self._rest_server = rest = _Rest(App(dataplane, metrics, records), self)
+        grpc_server = await self._start_grpc(dataplane, records) if self.enable_grpc else None
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -193,7 +195,7 @@ class PredictorServer(kserve.ModelServer):
         except TimeoutError:
             logger.warning("The grace period ended before all requests were answered.")
 
-    async def _start_grpc(self, dataplane: DataPlane[Any, Any]) -> aio.Server:
+    async def _start_grpc(self, dataplane: DataPlane[Any, Any], records: Records) -> aio.Server:
         limit = self._settings.max_body_bytes
         server = aio.server(
             options=[
@@ -202,7 +204,9 @@ class PredictorServer(kserve.ModelServer):
                 ("grpc.so_reuseport", 0),  # a port in use is an error, not a share
             ],
         )
-        servicer = Servicer(dataplane, self._metrics, self.dataplane, self.model_repository_extension)
+        servicer = Servicer(
+            dataplane, self._metrics, records, self.dataplane, self.model_repository_extension
+        )
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         try:
             server.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")

@@ -76,7 +76,10 @@ def decode(spec: TensorSpec, datatype: object, shape: object, data: Any, field: 
     if spec.datatype == "BYTES":
         elements = _split_bytes(data, field) if isinstance(data, bytes) else _flatten(data, total, field)
         _expect(len(elements), total, field)
-        column: list[Any] = [text(value, f"{field}.data[{i}]") for i, value in enumerate(elements)]
+        column: list[Any] = [
+            value if type(value) is str else text(value, f"{field}.data[{i}]")
+            for i, value in enumerate(elements)
+        ]
         return column if not spec.item else np.array(column, dtype=object).reshape(count, *spec.item).tolist()
     array = _numbers(spec, data, total, field)
     return array.reshape(count, *spec.item).tolist()
@@ -105,16 +108,21 @@ def malformed(field: str, message: str) -> Malformed:
 
 
 def _rows(spec: TensorSpec, shape: object, field: str) -> int:
-    if not isinstance(shape, (list, tuple)) or not all(type(n) is int and n >= 0 for n in shape):
-        raise malformed(field, "must be a list of non-negative integers")
-    accepted = [[-1, *spec.item]] + ([[-1, 1]] if not spec.item else [])
-    for pattern in accepted:
-        if len(shape) == len(pattern) and all(p in (-1, n) for p, n in zip(pattern, shape, strict=True)):
-            if math.prod(shape) > 1 << 24:
-                raise malformed(field, "names too many elements")
-            return shape[0]
-    wanted = " or ".join(str(["N", *pattern[1:]]).replace("'", "") for pattern in accepted)
-    raise malformed(field, f"must be {wanted}")
+    if not isinstance(shape, (list, tuple)):
+        raise malformed(field, _NO_SHAPE)
+    for size in shape:
+        if type(size) is not int or size < 0:
+            raise malformed(field, _NO_SHAPE)
+    item = tuple(shape[1:])
+    if not shape or (item != spec.item and (spec.item or item != (1,))):
+        wanted = [["N", *spec.item]] + ([["N", 1]] if not spec.item else [])
+        raise malformed(field, f"must be {' or '.join(map(str, wanted))}".replace("'", ""))
+    if math.prod(shape) > 1 << 24:
+        raise malformed(field, "names too many elements")
+    return shape[0]
+
+
+_NO_SHAPE = "must be a list of non-negative integers"
 
 
 def _expect(found: int, total: int, field: str) -> None:
@@ -126,9 +134,10 @@ def _flatten(data: Any, total: int, field: str) -> list[Any]:
     if not isinstance(data, list):
         raise malformed(f"{field}.data", "must be a list")
     for _ in range(8):  # OIP allows nested rows; deeper than any tensor rank is not a tensor
-        if not any(isinstance(value, list) for value in data):
+        kinds = set(map(type, data))
+        if list not in kinds:
             return data
-        if not all(isinstance(value, list) for value in data):
+        if len(kinds) > 1:
             break
         data = [element for row in data for element in row]
         if len(data) > total:

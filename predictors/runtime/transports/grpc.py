@@ -17,8 +17,9 @@ from predictors import __version__
 from predictors.runtime import tensors
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import NotFound, ServiceError
-from predictors.runtime.logging import log_request, request_id, request_timings
-from predictors.runtime.metrics import Metrics, RouteMetrics
+from predictors.runtime.logging import request_id, request_timings
+from predictors.runtime.metrics import Metrics
+from predictors.runtime.records import Records
 from predictors.runtime.tensors import TensorSpec, malformed
 from predictors.runtime.transports.http import internal
 from predictors.runtime.transports.ids import accepted_id
@@ -54,12 +55,12 @@ _ROUTE = "/inference.GRPCInferenceService/ModelInfer"
 class Servicer(InferenceServicer):
     """ModelInfer is ours: it refuses before ready, never loads, blocks nothing and keeps to the deadline."""
 
-    def __init__(self, dataplane: DataPlane[Any, Any], metrics: Metrics, *sdk: Any) -> None:
+    def __init__(self, dataplane: DataPlane[Any, Any], metrics: Metrics, records: Records, *sdk: Any) -> None:
         super().__init__(*sdk)
         self._model = dataplane
         self._in_flight = 0
         metrics.in_flight.labels("grpc").set_function(lambda: self._in_flight)
-        self._metrics = RouteMetrics(metrics, _ROUTE, "grpc")
+        self._records = records
 
     async def ServerMetadata(self, request, context) -> pb.ServerMetadataResponse:  # noqa: N802, ARG002
         return pb.ServerMetadataResponse(name="quintet", version=__version__)
@@ -111,8 +112,7 @@ class Servicer(InferenceServicer):
         finally:
             seconds = time.perf_counter() - started
             self._in_flight -= 1
-            self._metrics.observe("RPC", code.name, seconds)
-            log_request(
+            self._records.add(
                 identifier,
                 route=_ROUTE,
                 transport="grpc",

@@ -19,7 +19,7 @@ class V2:
         self._dataplane = dataplane
         predictor = dataplane.predictor
         self._name = predictor.name
-        self._outputs = predictor.outputs
+        self._every_output = [(spec, False) for spec in predictor.outputs]
 
     async def infer(self, request: Request) -> Answer:
         self._dataplane.check_accepting()
@@ -39,6 +39,8 @@ class V2:
 
     def _wanted(self, document: dict[str, Any]) -> list[tuple[TensorSpec, bool]]:
         """The outputs to send, each with whether as binary data; all of them when none is named."""
+        if "outputs" not in document and "parameters" not in document:
+            return self._every_output
         parameters = document.get("parameters") or {}
         if not isinstance(parameters, dict):
             raise malformed("parameters", "must be an object")
@@ -51,7 +53,7 @@ class V2:
             if not isinstance(options, dict):
                 raise malformed(f"outputs[{i}].parameters", "must be an object")
             wanted.append((spec, options.get("binary_data", default) is True))
-        return wanted or [(spec, default) for spec in self._outputs]
+        return wanted or [(spec, default) for spec, _ in self._every_output]
 
     def _answer(
         self, request_id: str, columns: Mapping[str, list[Any]], wanted: list[tuple[TensorSpec, bool]]
@@ -87,7 +89,7 @@ Tensor = tuple[Any, Any, Any, Any, str]
 
 def read_inputs(dataplane: DataPlane[Any, Any], given: Sequence[Tensor]) -> list[dict[str, Any]]:
     """The rows of a request's inputs: one dict of input name -> value an item."""
-    specs = {spec.name: spec for spec in dataplane.predictor.inputs}
+    specs = dataplane.inputs
     columns: dict[str, list[Any]] = {}
     for name, datatype, shape, data, field in given:
         spec = specs.get(name) if isinstance(name, str) else None
@@ -101,16 +103,17 @@ def read_inputs(dataplane: DataPlane[Any, Any], given: Sequence[Tensor]) -> list
     for name, spec in specs.items():
         if name not in columns and not spec.optional:
             raise malformed("inputs", f"must include {name}")
-    counts = {len(column) for column in columns.values()}
-    if len(counts) > 1:
+    if len(columns) == 1:
+        ((name, column),) = columns.items()
+        return [{name: value} for value in column]
+    if len(set(map(len, columns.values()))) > 1:
         raise malformed("inputs", "must all have the same first dimension")
-    names = list(columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def wanted_outputs(dataplane: DataPlane[Any, Any], names: Sequence[Any]) -> list[TensorSpec]:
     """The outputs of these names. Raises Malformed for an unknown one and for one asked for twice."""
-    specs = {spec.name: spec for spec in dataplane.predictor.outputs}
+    specs = dataplane.outputs
     for i, name in enumerate(names):
         if not isinstance(name, str) or name not in specs:
             raise malformed(f"outputs[{i}].name", f"must be one of {', '.join(specs)}")
@@ -121,7 +124,7 @@ def wanted_outputs(dataplane: DataPlane[Any, Any], names: Sequence[Any]) -> list
 
 def columns_of(dataplane: DataPlane[Any, Any], results: Sequence[Any]) -> dict[str, list[Any]]:
     rendered = dataplane.render(results)
-    return {spec.name: [fields[spec.name] for fields in rendered] for spec in dataplane.predictor.outputs}
+    return {name: [fields[name] for fields in rendered] for name in dataplane.outputs}
 
 
 def raw_output(spec: TensorSpec, column: list[Any]) -> bytes:

@@ -26,26 +26,9 @@ from predictors.runtime.errors import (
     Unavailable,
 )
 from predictors.runtime.metrics import Metrics
+from tests.support.loops import VirtualLoop
 
 LIMITS = Limits(max_queue_items=12, max_queue_tokens=100, max_batch_items=4, max_batch_tokens=30)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock moves only when the test moves it."""
-
-    now = 0.0
-
-    def time(self) -> float:
-        return self.now
-
-    def settle(self) -> None:
-        """Runs everything that can run at this moment."""
-
-        async def turns() -> None:
-            for _ in range(10):
-                await asyncio.sleep(0)
-
-        self.run_until_complete(turns())
 
 
 @dataclass(eq=False)
