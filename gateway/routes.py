@@ -12,6 +12,8 @@ GRPC_SERVICE = "/inference.GRPCInferenceService"
 GRPC_METHODS = ("ModelInfer", "ModelReady", "ModelMetadata")
 PORTAL = "portal"
 
+READ_MODELS = "read:models"
+
 #: First segments that belong to the protocols, to the gateway's own pages, or to what is never reachable.
 RESERVED = frozenset({"v1", "v2", "health", "metrics", "docs", "openapi.json", "models", "admin", "redoc"})
 

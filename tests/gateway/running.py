@@ -57,7 +57,8 @@ def write_config(folder: Path, config: dict[str, Any]) -> Path:
 
 def with_free_ports(config: dict[str, Any]) -> dict[str, Any]:
     ports = {name: {"port": free_port()} for name in ("listen", "admin", "portal")}
-    return ports | config
+    # Nobody routes around a test's gateway, so it need not linger.
+    return ports | {"drain": {"delay": 0, "grace": "5s"}} | config
 
 
 @contextlib.contextmanager
