@@ -151,7 +151,7 @@ def _any(*ids: Json) -> Json:
 
 
 def allow(prefix: str, principals: dict[str, Json]) -> Json:
-    return typed(f"{_RBAC}.RBAC", rules=_rules(principals), rules_stat_prefix=f"{prefix}_")
+    return typed(f"{_RBAC}.RBAC", rules=_rules(principals), rules_stat_prefix=prefix)
 
 
 def _rules(principals: dict[str, Json]) -> Json:

@@ -8,7 +8,7 @@ from gateway.limits import counted_as, limited, wait_seconds
 from gateway.policy import JWT, allow_on_route, has_scope, no_token, requires_audience
 from gateway.proto import Json, overwrite, seconds, typed
 from gateway.replies import MAX_BODY, METADATA, NEEDS, WAIT
-from gateway.routes import Route, refused_methods, route_table
+from gateway.routes import PORTAL, Route, refused_methods, route_table
 
 MODEL_METADATA = "quintet-model"
 #: What the portal is told of a token, and nobody else.
@@ -36,6 +36,8 @@ def routes(config: Config) -> list[Json]:
                 **_any_good_token(config),
             }
         )
+    if config.cors:
+        built.insert(0, _preflight(config))
     # The last one denies: 401 without a good token, 404 with one.
     last: Json = {"name": "404", "match": {"prefix": "/"}, "direct_response": {"status": 404}}
     return [*built, last | _any_good_token(config)]
@@ -63,6 +65,19 @@ def _route(route: Route, config: Config) -> Json:
             for header, claim in PORTAL_HEADERS.items()
         ]
     return built
+
+
+def _preflight(config: Config) -> Json:
+    """The CORS filter answers only where a route leads somewhere; what it does not answer goes nowhere."""
+    asked = [{"name": name, "present_match": True} for name in ("origin", "access-control-request-method")]
+    method = {"name": ":method", "string_match": {"exact": "OPTIONS"}}
+    nobody = allow_on_route("nobody", {"not_id": {"any": True}})
+    return {
+        "name": "preflight",
+        "match": {"prefix": "/", "headers": [method, *asked]},
+        "route": {"cluster": PORTAL},
+        **_policy(config, None, "nothing a page may have", nobody, requires_audience(config, None)),
+    }
 
 
 def _path_match(route: Route) -> Json:

@@ -46,6 +46,7 @@ class FakeModel:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     jwks: dict[str, Any] | None = None
     """Served at /jwks.json, so that a fake model can also play the issuer."""
+    jwks_asked: int = 0
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -59,8 +60,9 @@ class FakeModel:
         query = scope["query_string"].decode()
         if scope["path"] == "/v2/health/ready":
             return await _answer(send, 200 if self.ready else 503, {"ready": self.ready})
-        if scope["path"] == "/jwks.json" and self.jwks is not None:
-            return await _answer(send, 200, self.jwks)
+        if scope["path"] == "/jwks.json":
+            self.jwks_asked += 1
+            return await _answer(send, 200 if self.jwks is not None else 500, self.jwks)
         request = Seen(scope["path"], query, headers, body)
         self.seen.append(request)
         asked = parse_qs(query, keep_blank_values=True)
@@ -141,6 +143,7 @@ class Upstreams:
         self._models = models
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="upstreams")
+        self._stops: list[Callable[[], Coroutine[Any, Any, Any]]] = []
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -153,15 +156,19 @@ class Upstreams:
 
         self.run(act())
 
+    def stop(self) -> None:
+        """They are gone: connections are closed and new ones refused."""
+        while self._stops:
+            self.run(self._stops.pop()())
+
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         self._thread.start()
-        stops = [stop for model in self._models for stop in self.run(_start(model))]
+        self._stops = [stop for model in self._models for stop in self.run(_start(model))]
         try:
             yield
         finally:
-            for stop in stops:
-                self.run(stop())
+            self.stop()
             self.run(_cancel_the_rest())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()

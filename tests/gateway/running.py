@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from tests.gateway.fakes import free_port
@@ -29,6 +30,7 @@ class Running:
     port: int
     admin: int
     portal: int
+    monitoring: int
     process: subprocess.Popen[str]
     log: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -42,6 +44,14 @@ class Running:
                     return line
             time.sleep(0.05)  # a line of a pipe cannot be awaited without a second reader
         raise AssertionError(f"no line of the access log has {part}")
+
+    def metric(self, part: str, label: str = "") -> float:
+        """The sum of all metrics whose names end so, as Prometheus would read them."""
+        text = httpx.get(f"http://127.0.0.1:{self.monitoring}/metrics", timeout=10).text
+        values = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+        return sum(
+            float(value) for name, value in values if name.split("{")[0].endswith(part) and label in name
+        )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
@@ -73,7 +83,8 @@ def gateway(folder: Path, config: dict[str, Any]) -> Iterator[Running]:
         env=os.environ | {"TMPDIR": str(folder)},
     )
     port, admin, portal = (config[name]["port"] for name in ("listen", "admin", "portal"))
-    running = Running(port, admin, portal, process)
+    monitoring = config.get("monitoring", {}).get("port", 0)
+    running = Running(port, admin, portal, monitoring, process)
     said: queue.Queue[str | None] = queue.Queue()
     readers = [
         threading.Thread(target=_read, args=(process.stderr, running.log, said)),
