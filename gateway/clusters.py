@@ -66,9 +66,12 @@ def _cluster(name: str, host: str, port: int, *, max_requests: int, h2: bool = F
         "load_assignment": _endpoints(name, address(host, port)),
         "circuit_breakers": {"thresholds": [threshold]},
         "outlier_detection": {
-            "consecutive_5xx": 5,
+            # A model's own 500 is about a request; 502, 503 and 504, and a replica that refuses or breaks off
+            # connections, are about the replica. Not split by origin: then each connection that opens would
+            # wipe out what was held against a replica that breaks every one of them off again.
+            "consecutive_5xx": 20,
             "consecutive_gateway_failure": 3,
-            "split_external_local_origin_errors": True,
+            "enforcing_consecutive_gateway_failure": 100,
             "interval": "5s",
             "base_ejection_time": "15s",
             "max_ejection_percent": 50,

@@ -138,7 +138,7 @@ def policy(models: dict[str, FakeModel], signers: Signers, folder: Path, down: i
             },
         ],
         "models": {
-            "m1": model("m1", routes=m1_routes, timeouts={"stream_idle": "5s", "unary": "3s", "job": "1s"}),
+            "m1": model("m1", routes=m1_routes, timeouts={"stream_idle": "4s", "unary": "3s", "job": "1s"}),
             "m10": model("m10", kubernetes_name="m-ten"),
             "slow": model("slow", timeouts={"unary": "300ms"}),
             "busy": model("busy", max_requests=1),

@@ -41,6 +41,9 @@ class FakeModel:
     grpc_port: int = field(default_factory=free_port)
     seen: list[Seen] = field(default_factory=list)
     ready: bool = True
+    host: str = "127.0.0.1"
+    status: int = 200
+    """What it answers to every call."""
     held: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
@@ -75,11 +78,13 @@ class FakeModel:
             if gone.done():
                 return self.gone.set()
             gone.cancel()
-        if "status" in asked:
+        if "status" in asked or self.status != 200:
             error = {"error": "not ready", "code": "x", "details": ["of the model"]}
-            return await _answer(send, int(asked["status"][0]), error)
+            return await _answer(send, int(asked.get("status", [self.status])[0]), error)
         if "events" in asked:
             return await self._stream(send, int(asked["events"][0]))
+        if "ticks" in asked:
+            return await self._tick(send, int(asked["ticks"][0]))
         await _answer(
             send, 200, {"model": self.name, "path": request.path, "query": query, "headers": headers}
         )
@@ -99,6 +104,17 @@ class FakeModel:
             )
             await self.release.wait()
             self.release.clear()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _tick(self, send: Any, count: int) -> None:
+        """An event a second, as a model that thinks aloud."""
+        head = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        for number in range(count):
+            await send(
+                {"type": "http.response.body", "body": f"data: {number}\n\n".encode(), "more_body": True}
+            )
+            await asyncio.sleep(1)
         await send({"type": "http.response.body", "body": b""})
 
     async def grpc_call(self, request: bytes, context: grpc.aio.ServicerContext, method: str) -> bytes:
@@ -186,6 +202,7 @@ async def _cancel_the_rest() -> None:
 async def _start(model: FakeModel) -> list[Callable[[], Coroutine[Any, Any, Any]]]:
     settings = uvicorn.Config(
         model.app,
+        host=model.host,
         port=model.http_port,
         interface="asgi3",
         lifespan="off",
@@ -199,7 +216,7 @@ async def _start(model: FakeModel) -> list[Callable[[], Coroutine[Any, Any, Any]
         await asyncio.sleep(0.005)
     rpc = grpc.aio.server()
     rpc.add_generic_rpc_handlers([_GrpcEcho(model)])
-    rpc.add_insecure_port(f"127.0.0.1:{model.grpc_port}")
+    rpc.add_insecure_port(f"{model.host}:{model.grpc_port}")
     await rpc.start()
 
     async def stop_http() -> None:

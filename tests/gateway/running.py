@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 from tests.gateway.fakes import free_port
@@ -53,6 +54,11 @@ class Running:
             float(value) for name, value in values if name.split("{")[0].endswith(part) and label in name
         )
 
+    @property
+    def envoy(self) -> psutil.Process:
+        (child,) = psutil.Process(self.process.pid).children()
+        return child
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -72,11 +78,11 @@ def with_free_ports(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, config: dict[str, Any]) -> Iterator[Running]:
+def gateway(folder: Path, config: dict[str, Any], module: str = "gateway") -> Iterator[Running]:
     """Serves `config` (ports are chosen) until the block ends, and then nothing of it may be left."""
     config = with_free_ports(config)
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "serve", "--config", str(write_config(folder, config))],
+        [sys.executable, "-m", module, "serve", "--config", str(write_config(folder, config))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
