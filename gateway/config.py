@@ -352,3 +352,8 @@ class Config(Section):
 
 def kubernetes_name(name: str, model: Model) -> str:
     return model.kubernetes_name or name.replace("_", "-")
+
+
+def bare_audience(audience: str) -> str:
+    """As Envoy compares it: without the scheme and a trailing slash."""
+    return audience.split("://", 1)[-1].rstrip("/")

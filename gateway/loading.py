@@ -29,14 +29,15 @@ from gateway.config import (
     ModelName,
     Monitoring,
     Portal,
+    bare_audience,
     kubernetes_name,
 )
 from gateway.errors import ConfigError, Problem
 from gateway.keys import Jwks, issuer_jwks
-from gateway.routes import RESERVED, domain_routes
+from gateway.routes import READ_MODELS, RESERVED, domain_routes
 
 #: Scopes that belong to no single model.
-SHARED_SCOPES = frozenset({"read:models", "jobs:admin"})
+SHARED_SCOPES = frozenset({READ_MODELS, "jobs:admin"})
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
@@ -230,8 +231,7 @@ def _audience_problems(issuers: Mapping[int, Issuer], models: Mapping[str, Model
     bare: dict[str, str] = {}
     for where, audiences in named:
         for audience in audiences:
-            # Envoy ignores the scheme and a trailing slash of an audience: two such names are one to it.
-            key = audience.split("://", 1)[-1].rstrip("/")
+            key = bare_audience(audience)
             if bare.setdefault(key, audience) != audience:
                 yield Problem(where, f"{audience!r} and {bare[key]!r} are the same audience to Envoy")
 

@@ -18,7 +18,7 @@ from gateway.folder import RunFolder
 from gateway.policy import JWT
 from gateway.render import bootstrap_text
 from gateway.replies import replies
-from gateway.routes import accepted_scopes, route_table
+from gateway.routes import DOCS_PAGES, accepted_scopes, route_table
 from gateway.routing import SCOPE_RBAC, TOKEN_RBAC
 
 GOLDENS = Path(__file__).with_name("goldens")
@@ -56,12 +56,13 @@ def test_every_route_says_who_may_use_it(rendered: dict[str, Any]) -> None:
         assert SCOPE_RBAC in route["typed_per_filter_config"], route["name"]
 
 
-def test_only_health_is_open(rendered: dict[str, Any]) -> None:
+def test_only_health_and_the_empty_page_are_open(rendered: dict[str, Any]) -> None:
     """What switches a check off is rare enough to be listed."""
     for route in routes(rendered):
         checks = route["typed_per_filter_config"]
         opened = TOKEN_RBAC in checks or checks.get(JWT, {}).get("disabled")
-        assert bool(opened) == (route["name"].endswith("/health") and route["name"].startswith("GET"))
+        is_health = route["name"].endswith("/health") and route["name"].startswith("GET")
+        assert bool(opened) == (is_health or route["name"].removeprefix("GET ") in DOCS_PAGES)
 
 
 def test_the_last_route_denies(rendered: dict[str, Any]) -> None:
