@@ -44,6 +44,10 @@ class FakeModel:
     host: str = "127.0.0.1"
     status: int = 200
     """What it answers to every call."""
+    statuses: list[int] = field(default_factory=list)
+    """And before that, to the next ones."""
+    answers: list[Any] = field(default_factory=list)
+    """Bodies of the next good answers, in place of what it saw."""
     held: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,16 +82,16 @@ class FakeModel:
             if gone.done():
                 return self.gone.set()
             gone.cancel()
-        if "status" in asked or self.status != 200:
+        status = self.statuses.pop(0) if self.statuses else int(asked.get("status", [self.status])[0])
+        if status != 200:
             error = {"error": "not ready", "code": "x", "details": ["of the model"]}
-            return await _answer(send, int(asked.get("status", [self.status])[0]), error)
+            return await _answer(send, status, error)
         if "events" in asked:
             return await self._stream(send, int(asked["events"][0]))
         if "ticks" in asked:
             return await self._tick(send, int(asked["ticks"][0]))
-        await _answer(
-            send, 200, {"model": self.name, "path": request.path, "query": query, "headers": headers}
-        )
+        said = {"model": self.name, "path": request.path, "query": query, "headers": headers}
+        await _answer(send, 200, self.answers.pop(0) if self.answers else said)
 
     async def _stream(self, send: Any, count: int) -> None:
         """The next event is sent only when the test has seen the one before and says so."""
