@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("runtime_overhead", "prompt_classifier_engine", "http_latency", "open_loop")
+BENCHMARKS = ("runtime_overhead", "prompt_classifier_engine", "http_latency", "open_loop", "gateway")
 
 
 def main(names: list[str]) -> int:

@@ -75,11 +75,20 @@ class Load:
     p50_ms: float
 
 
-def wrk(url: str, body: str, *, connections: int, seconds: int, cpu: int, folder: Path) -> Load:
+def wrk(
+    url: str,
+    body: str,
+    *,
+    connections: int,
+    seconds: int,
+    cpu: int,
+    folder: Path,
+    headers: Mapping[str, str] | None = None,
+) -> Load:
     script = folder / "post.lua"
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = [[{body}]]\n'
-    )
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    lines = [f'wrk.headers["{name}"] = "{value}"' for name, value in sent.items()]
+    script.write_text("\n".join(['wrk.method = "POST"', *lines, f"wrk.body = [[{body}]]", ""]))
     run = subprocess.run(
         [need("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script, url],
         capture_output=True,

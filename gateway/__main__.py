@@ -17,7 +17,7 @@ from gateway import process
 from gateway import token as tokens
 from gateway.config import Algorithm, parse_duration
 from gateway.errors import GatewayError, UsageError
-from gateway.keys import read_secret, resolve
+from gateway.keys import Secret, issuer_secrets
 from gateway.loading import Loaded, known_scopes, load
 from gateway.render import render as render_files
 
@@ -63,7 +63,7 @@ def render(
 ) -> None:
     """Write Envoy's bootstrap, and the keys it reads, into a folder."""
     with _sentences():
-        typer.echo(render_files(load(config or default_config()), out))
+        typer.echo(render_files(load(config or default_config()), out).bootstrap)
 
 
 @app.command()
@@ -73,7 +73,7 @@ def validate(config: ConfigFile = None) -> None:
         file = config or default_config()
         loaded = load(file)
         with tempfile.TemporaryDirectory(prefix="quintet-gateway-") as folder:
-            process.validate(render_files(loaded, Path(folder)))
+            process.validate(render_files(loaded, Path(folder)).bootstrap)
         _say(f"{file} is valid: {len(loaded.config.models)} model(s), {len(loaded.config.issuers)} issuer(s)")
 
 
@@ -126,9 +126,10 @@ def token(
 def _signing_key(loaded: Loaded, issuer: str, key_file: Path | None, kid: str | None) -> tokens.SigningKey:
     chosen = next(i for i in loaded.config.issuers if i.name == issuer)
     if key_file is None:
-        if not chosen.keys.secret_files:
+        first = next(issuer_secrets(chosen, loaded.base, loaded.environ), None)
+        if not isinstance(first, Secret):  # the config has loaded, so a secret that there is can be read
             raise UsageError(f"issuer {issuer} has no shared secret: give --key-file")
-        return tokens.secret_key(read_secret(resolve(loaded.base, chosen.keys.secret_files[0])), kid)
+        return tokens.secret_key(first, kid)
     try:
         pem = key_file.read_bytes()
     except OSError as error:

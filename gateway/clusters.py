@@ -1,14 +1,18 @@
-"""Where requests go: the portal, each model over HTTP/1.1 and h2c, and the issuers whose keys are fetched."""
+"""Where requests go: each model over HTTP/1.1 and h2c, the portal, and what Envoy itself asks: issuers for
+their keys, this process over a socket in the run folder, and for monitoring its own admin."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
 from gateway.config import Config, Issuer, Model
+from gateway.folder import RunFolder
 from gateway.proto import Json, address, typed
 from gateway.routes import PORTAL, Route
 
 LOOPBACK = "127.0.0.1"
+CONTROL = "control"
+ADMIN = "admin"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -22,8 +26,11 @@ def jwks_cluster_name(issuer: Issuer) -> str:
     return f"jwks-{issuer.name}"
 
 
-def clusters(config: Config) -> list[Json]:
+def clusters(config: Config, folder: RunFolder) -> list[Json]:
     found = [_cluster(PORTAL, LOOPBACK, config.portal.port, max_requests=256)]
+    found.append(_local(CONTROL, {"pipe": {"path": str(folder.control)}}))
+    if config.monitoring:
+        found.append(_local(ADMIN, address(LOOPBACK, config.admin.port)))
     for name, model in config.models.items():
         found += _model_clusters(name, model)
     return found + [_jwks_cluster(issuer) for issuer in config.issuers if issuer.keys.jwks_url]
@@ -56,25 +63,22 @@ def _cluster(name: str, host: str, port: int, *, max_requests: int, h2: bool = F
         "type": "STRICT_DNS",
         "connect_timeout": "5s",
         "lb_policy": "LEAST_REQUEST",
-        "load_assignment": _endpoints(name, host, port),
+        "load_assignment": _endpoints(name, address(host, port)),
         "circuit_breakers": {"thresholds": [threshold]},
         "outlier_detection": {
-            "consecutive_5xx": 5,
+            # A model's own 500 is about a request; 502, 503 and 504, and a replica that refuses or breaks off
+            # connections, are about the replica. Not split by origin: then each connection that opens would
+            # wipe out what was held against a replica that breaks every one of them off again.
+            "consecutive_5xx": 20,
             "consecutive_gateway_failure": 3,
-            "split_external_local_origin_errors": True,
+            "enforcing_consecutive_gateway_failure": 100,
             "interval": "5s",
             "base_ejection_time": "15s",
             "max_ejection_percent": 50,
         },
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 60}},
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                _HTTP_OPTIONS,
-                common_http_protocol_options={"idle_timeout": idle},
-                explicit_http_config=protocol,
-            )
-        },
+        "typed_extension_protocol_options": _http_options(protocol, idle),
     }
 
 
@@ -87,7 +91,7 @@ def _jwks_cluster(issuer: Issuer) -> Json:
         "name": name,
         "type": "STRICT_DNS",
         "connect_timeout": "2s",
-        "load_assignment": _endpoints(name, host, url.port or (443 if tls else 80)),
+        "load_assignment": _endpoints(name, address(host, url.port or (443 if tls else 80))),
     }
     if tls:
         trusted = {
@@ -105,6 +109,24 @@ def _jwks_cluster(issuer: Issuer) -> Json:
     return cluster
 
 
-def _endpoints(name: str, host: str, port: int) -> Json:
-    endpoint = {"endpoint": {"address": address(host, port)}}
-    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
+def _local(name: str, at: Json) -> Json:
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "load_assignment": _endpoints(name, at),
+        "typed_extension_protocol_options": _http_options({"http_protocol_options": {}}, idle="4s"),
+    }
+
+
+def _http_options(protocol: Json, idle: str) -> Json:
+    options = typed(
+        _HTTP_OPTIONS,
+        common_http_protocol_options={"idle_timeout": idle},
+        explicit_http_config=protocol,
+    )
+    return {_HTTP_OPTIONS: options}
+
+
+def _endpoints(name: str, at: Json) -> Json:
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at}}]}]}

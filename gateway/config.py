@@ -9,7 +9,7 @@ import ipaddress
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -43,13 +43,34 @@ def _listen_address(value: str) -> str:
     return value
 
 
+_RATE = re.compile(r"(\d+)/(s|m|h)")
+
+
+def _origin(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or value != f"{url.scheme}://{url.netloc}":
+        raise ValueError("an origin is scheme://host[:port] with nothing behind it; a star is none")
+    if url.scheme == "http" and not _is_inside(url.hostname):
+        raise ValueError(
+            "an origin must be https unless on loopback: who can change its pages has its tokens"
+        )
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=30 * 86400)]
+Delay = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, le=3600)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_no_control_characters)]
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Scope = Annotated[str, Field(pattern=r"^[a-z]+:[a-z0-9_]+$")]
+
+
+Audiences = Annotated[list[Text], Field(min_length=1, max_length=8)]
+Origin = Annotated[str, AfterValidator(_origin)]
+BodyBytes = Annotated[int, Field(ge=1024, le=1 << 30)]
 
 
 class Section(BaseModel):
@@ -58,11 +79,46 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Tls(Section):
+    """The certificate that callers see. Both files stand in one folder, which is watched: what is moved
+    into it, or a Secret that Kubernetes renews there, is used from the next handshake."""
+
+    cert_file: Path
+    """PEM: the certificate, and behind it those that lead to its authority."""
+    key_file: Path
+
+
 class Listen(Section):
     """Where callers reach the gateway."""
 
     address: Annotated[str, AfterValidator(_listen_address)] = "127.0.0.1"
     port: Port = 8080
+    tls: Tls | None = None
+    """With it this port speaks nothing but TLS (1.2 and 1.3)."""
+
+
+class Monitoring(Section):
+    """For Prometheus and probes: /metrics, /live, /ready, in plain HTTP, and nothing else. Off by default."""
+
+    address: Annotated[str, AfterValidator(_listen_address)] = "127.0.0.1"
+    port: Port
+
+
+class Drain(Section):
+    """What SIGTERM begins; a second one ends it at once."""
+
+    delay: Delay = 5
+    """Still serving, no longer ready: the time in which whoever sends callers here learns of it."""
+    grace: Delay = 60
+    """Then for what is in flight; streams still open after it are cut."""
+
+
+class Cors(Section):
+    """Browsers' pages that may call the gateway. Off by default."""
+
+    origins: Annotated[list[Origin], Field(min_length=1)]
+    max_age: Seconds = 600
+    """How long a browser remembers the answer to its preflight."""
 
 
 class Admin(Section):
@@ -72,17 +128,22 @@ class Admin(Section):
 
 
 class Portal(Section):
-    """The gateway's own pages (for now /health), on loopback behind Envoy."""
+    """The gateway's own pages, on loopback behind Envoy."""
 
     port: Port = 9902
 
 
 class Keys(Section):
-    """Where an issuer's keys come from: exactly one of the three."""
+    """Where an issuer's keys come from: shared secrets, a JWKS file or a JWKS address.
+
+    Files are read again every second while the gateway runs; one that can no longer be used changes nothing.
+    """
 
     secret_files: Annotated[list[Path], Field(max_length=8)] = []
     """Shared secrets for HS256, 32 bytes at least. All verify, so that a new one can be put beside the old;
     the first signs what `gateway token` mints."""
+    secret_env: Annotated[list[EnvName], Field(max_length=8)] = []
+    """Names of environment variables that hold further ones."""
     jwks_file: Path | None = None
     jwks_url: str | None = None
     refresh: Seconds = 300
@@ -92,11 +153,17 @@ class Keys(Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Keys:
-        named = [n for n in ("secret_files", "jwks_file", "jwks_url") if getattr(self, n)]
-        if len(named) != 1:
+        named = [n for n in ("secret_files", "secret_env", "jwks_file", "jwks_url") if getattr(self, n)]
+        if len(named) != 1 and named != ["secret_files", "secret_env"]:
             found = " and ".join(named) if named else "none of them"
-            raise ValueError(f"give exactly one of secret_files, jwks_file, jwks_url (found {found})")
+            raise ValueError(
+                f"give exactly one of secret_files (or secret_env), jwks_file, jwks_url (found {found})"
+            )
         return self
+
+    @property
+    def symmetric(self) -> bool:
+        return bool(self.secret_files or self.secret_env)
 
     @model_validator(mode="after")
     def _fetched_safely(self) -> Keys:
@@ -125,21 +192,25 @@ class Issuer(Section):
 
     name: DnsLabel
     issuer: Text
-    audiences: Annotated[list[Text], Field(min_length=1)]
+    audiences: Audiences
+    """A token is for one of these at least, unless its model asks for an audience of its own."""
     keys: Keys
     algorithms: Annotated[list[Algorithm], Field(min_length=1)] | None = None
     """Default: HS256 for shared secrets, otherwise RS256, ES256 and EdDSA."""
     max_lifetime: Seconds = 3600
     """A token that lives longer from now than this is refused, however it is signed."""
     clock_skew: Annotated[Seconds, Field(le=300)] = 60
+    token_types: Annotated[list[Text], Field(min_length=1)] | None = None
+    """The `typ` a token may have, such as at+jwt. Where one issuer signs other kinds too, this keeps an ID
+    token from passing for an access token."""
 
     @model_validator(mode="after")
     def _algorithms_fit_keys(self) -> Issuer:
         # A public key that may also verify HS256 lets everyone who can read it mint tokens.
-        symmetric = bool(self.keys.secret_files)
+        symmetric = self.keys.symmetric
         wrong = [a for a in self.algorithms or () if (a == "HS256") != symmetric]
         if wrong:
-            kind = "secret_files" if symmetric else "public keys"
+            kind = "shared secrets" if symmetric else "public keys"
             raise ValueError(f"algorithms: {', '.join(wrong)} cannot be used with {kind}")
         return self
 
@@ -147,7 +218,7 @@ class Issuer(Section):
     def allowed_algorithms(self) -> tuple[Algorithm, ...]:
         if self.algorithms is not None:
             return tuple(dict.fromkeys(self.algorithms))
-        return ("HS256",) if self.keys.secret_files else ("RS256", "ES256", "EdDSA")
+        return ("HS256",) if self.keys.symmetric else ("RS256", "ES256", "EdDSA")
 
 
 class Upstream(Section):
@@ -191,6 +262,35 @@ class DomainRoute(Section):
         return self
 
 
+class Rate(NamedTuple):
+    requests: int
+    seconds: int
+
+
+def parse_rate(value: object) -> object:
+    """``"10/s"``, ``"600/m"`` or ``"1000/h"``."""
+    if not isinstance(value, str) or (match := _RATE.fullmatch(value.strip())) is None or int(match[1]) == 0:
+        raise ValueError('a rate is text such as "10/s", "600/m" or "1000/h"')
+    return Rate(int(match[1]), int(_UNITS[match[2]]))
+
+
+class PerCaller(Section):
+    """What one caller (issuer and subject) may ask of one model; each gateway process counts for itself."""
+
+    rate: Annotated[Rate, BeforeValidator(parse_rate)] | None = None
+    """Requests over every transport together."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """As many at once, after a pause; default: the rate's number."""
+    streams: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Streams open at the same time."""
+
+    @model_validator(mode="after")
+    def _burst_of_a_rate(self) -> PerCaller:
+        if self.burst is not None and self.rate is None:
+            raise ValueError("burst is nothing without rate")
+        return self
+
+
 class Model(Section):
     """One predictor and its routes; its key in the file is its protocol name."""
 
@@ -200,23 +300,36 @@ class Model(Section):
     timeouts: Timeouts = Timeouts()
     max_requests: Annotated[int, Field(ge=1)] = 1024
     """Requests in flight to this model; beyond it the gateway itself answers 429, in under a millisecond."""
+    max_body_bytes: BodyBytes | None = None
+    """Default: that of limits."""
+    per_caller: PerCaller | None = None
+    """Default: that of limits."""
+    audiences: Audiences | None = None
+    """A token for this model must be for one of these, whoever issued it. Default: the issuer's audiences."""
     routes: list[DomainRoute] = []
 
 
 class Limits(Section):
-    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 4 << 20
+    max_body_bytes: BodyBytes = 4 << 20
     max_headers_kib: Annotated[int, Field(ge=8, le=96)] = 24
     max_headers: Annotated[int, Field(ge=20, le=1000)] = 100
     max_connections: Annotated[int, Field(ge=1)] = 10_000
     headers_timeout: Seconds = 10
     request_timeout: Seconds = 60
     """How long a caller may take to send the whole request."""
+    idle_timeout: Seconds = 300
+    """A connection on which nothing is asked for so long is closed."""
+    per_caller: PerCaller = PerCaller()
+    """For every model that has none of its own; each model is counted for itself."""
 
 
 class Config(Section):
     listen: Listen = Listen()
     admin: Admin = Admin()
     portal: Portal = Portal()
+    monitoring: Monitoring | None = None
+    drain: Drain = Drain()
+    cors: Cors | None = None
     issuers: Annotated[list[Issuer], Field(min_length=1)]
     models: Annotated[dict[ModelName, Model], Field(min_length=1)]
     limits: Limits = Limits()
@@ -224,6 +337,23 @@ class Config(Section):
     def kubernetes_name(self, model: str) -> str:
         return kubernetes_name(model, self.models[model])
 
+    def max_body_bytes(self, model: str | None) -> int:
+        """None: the gateway's own pages."""
+        return (self.models[model].max_body_bytes if model else None) or self.limits.max_body_bytes
+
+    def per_caller(self, model: str) -> PerCaller:
+        return self.models[model].per_caller or self.limits.per_caller
+
+    def audiences(self) -> list[str]:
+        """Every audience that some route asks for."""
+        named = [*self.issuers, *self.models.values()]
+        return list(dict.fromkeys(audience for one in named for audience in one.audiences or ()))
+
 
 def kubernetes_name(name: str, model: Model) -> str:
     return model.kubernetes_name or name.replace("_", "-")
+
+
+def bare_audience(audience: str) -> str:
+    """As Envoy compares it: without the scheme and a trailing slash."""
+    return audience.split("://", 1)[-1].rstrip("/")

@@ -12,7 +12,9 @@ import binascii
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,23 +61,48 @@ def b64url(value: bytes) -> str:
 
 
 def read_secret(path: Path) -> Secret:
-    value = _read(path)
+    return _checked(read_file(path), str(path))
+
+
+def secret_of(name: str, environ: Mapping[str, str]) -> Secret:
+    """The secret in an environment variable."""
+    if name not in environ:
+        raise KeyProblem(f"there is no environment variable {name}")
+    return _checked(os.fsencode(environ[name]), name)
+
+
+def _checked(value: bytes, where: str) -> Secret:
     # Editors and `echo` end a file with a newline that nobody means as part of the secret.
     value = value.removesuffix(b"\n").removesuffix(b"\r")
     if len(value) < MIN_SECRET_BYTES:
         raise KeyProblem(
-            f"the secret in {path} has {len(value)} bytes and needs at least {MIN_SECRET_BYTES}"
+            f"the secret in {where} has {len(value)} bytes and needs at least {MIN_SECRET_BYTES}"
             ' (python -c "import secrets; print(secrets.token_hex(32))" makes a good one)'
         )
     if len(set(value)) == 1:
-        raise KeyProblem(f"the secret in {path} is one byte repeated")
+        raise KeyProblem(f"the secret in {where} is one byte repeated")
     return Secret(value)
+
+
+def issuer_secrets(issuer: Issuer, base: Path, environ: Mapping[str, str]) -> Iterator[Secret | Problem]:
+    """Each secret, or what is wrong with it; the problem's `where` is within the issuer's keys."""
+    sources = [
+        *((f"secret_files[{i}]", partial(read_secret, resolve(base, file)))
+          for i, file in enumerate(issuer.keys.secret_files)),
+        *((f"secret_env[{i}]", partial(secret_of, name, environ))
+          for i, name in enumerate(issuer.keys.secret_env)),
+    ]  # fmt: skip
+    for where, read in sources:
+        try:
+            yield read()
+        except KeyProblem as error:
+            yield Problem(where, str(error))
 
 
 def read_public_jwks(path: Path, allowed: tuple[Algorithm, ...]) -> Jwks:
     """The file's keys, checked, each reduced to its public members with its one algorithm."""
     try:
-        document = json.loads(_read(path))
+        document = json.loads(read_file(path))
     except ValueError as error:
         raise KeyProblem(f"{path} is not JSON ({error})") from None
     entries = document.get("keys") if isinstance(document, dict) else None
@@ -124,25 +151,23 @@ def secret_jwks(secrets: list[Secret]) -> Jwks:
     return {"keys": [{"kty": "oct", "alg": "HS256", "kid": s.kid, "k": b64url(s.value)} for s in secrets]}
 
 
-def issuer_jwks(issuer: Issuer, base: Path, where: str) -> tuple[Jwks | None, list[Problem]]:
-    """The JWKS to write for an issuer (None: Envoy fetches it), with all that is wrong with its key files."""
-    problems: list[Problem] = []
+def issuer_jwks(
+    issuer: Issuer, base: Path, where: str, environ: Mapping[str, str]
+) -> tuple[Jwks | None, list[Problem]]:
+    """The JWKS of an issuer (None: Envoy fetches it), with all that is wrong with its sources."""
     keys = issuer.keys
     if keys.jwks_file is not None:
         try:
             return read_public_jwks(resolve(base, keys.jwks_file), issuer.allowed_algorithms), []
         except KeyProblem as error:
             return None, [Problem(f"{where}.keys.jwks_file", str(error))]
-    if not keys.secret_files:
+    if not keys.symmetric:
         return None, []
-    secrets: list[Secret] = []
-    for i, file in enumerate(keys.secret_files):
-        try:
-            secrets.append(read_secret(resolve(base, file)))
-        except KeyProblem as error:
-            problems.append(Problem(f"{where}.keys.secret_files[{i}]", str(error)))
+    read = list(issuer_secrets(issuer, base, environ))
+    problems = [Problem(f"{where}.keys.{p.where}", p.what) for p in read if isinstance(p, Problem)]
+    secrets = [s for s in read if isinstance(s, Secret)]
     if len({s.kid for s in secrets}) != len(secrets):
-        problems.append(Problem(f"{where}.keys.secret_files", "two files hold the same secret"))
+        problems.append(Problem(f"{where}.keys.secret_files", "the same secret stands there twice"))
     return secret_jwks(secrets), problems
 
 
@@ -151,7 +176,7 @@ def resolve(base: Path, file: Path) -> Path:
     return Path(os.path.normpath(base / file))
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:

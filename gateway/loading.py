@@ -7,6 +7,7 @@ checked against each other even when others are not.
 from __future__ import annotations
 
 import difflib
+import os
 import types
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,13 +18,26 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from gateway.config import Admin, Config, Issuer, Listen, Model, ModelName, Portal, kubernetes_name
+from gateway.certificates import certificate_problems
+from gateway.config import (
+    Admin,
+    Config,
+    Issuer,
+    Kind,
+    Listen,
+    Model,
+    ModelName,
+    Monitoring,
+    Portal,
+    bare_audience,
+    kubernetes_name,
+)
 from gateway.errors import ConfigError, Problem
 from gateway.keys import Jwks, issuer_jwks
-from gateway.routes import RESERVED, domain_routes
+from gateway.routes import READ_MODELS, RESERVED, domain_routes
 
 #: Scopes that belong to no single model.
-SHARED_SCOPES = frozenset({"read:models", "jobs:admin"})
+SHARED_SCOPES = frozenset({READ_MODELS, "jobs:admin"})
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
@@ -36,9 +50,10 @@ class Loaded:
     base: Path
     jwks: Mapping[str, Jwks]
     """By issuer name; an issuer whose keys are fetched has none."""
+    environ: Mapping[str, str]
 
 
-def load(file: Path) -> Loaded:
+def load(file: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
     base = file.resolve().parent
     raw = _read_yaml(file)
     problems: list[Problem] = []
@@ -52,14 +67,18 @@ def load(file: Path) -> Loaded:
     problems += _issuer_problems(issuers)
     jwks: dict[str, Jwks] = {}
     for i, issuer in issuers.items():
-        keys, found = issuer_jwks(issuer, base, f"issuers[{i}]")
+        keys, found = issuer_jwks(issuer, base, f"issuers[{i}]", environ)
         problems += found
         if keys is not None:
             jwks[issuer.name] = keys
     problems += _model_problems(models)
+    problems += _audience_problems(issuers, models)
+    listen = _sound(Listen, raw.get("listen", {}))
+    if listen is not None and listen.tls is not None:
+        problems += certificate_problems(listen.tls, base, "listen.tls")
     if config is None or problems:
         raise ConfigError(str(file), list(dict.fromkeys(problems)))
-    return Loaded(config, base, jwks)
+    return Loaded(config, base, jwks, environ)
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -188,9 +207,10 @@ def _sound_models(raw: Mapping[str, Any]) -> dict[str, Model]:
 
 def _port_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
     taken: dict[int, str] = {}
-    for name, section in (("listen", Listen), ("admin", Admin), ("portal", Portal)):
+    sections = (("listen", Listen), ("admin", Admin), ("portal", Portal), ("monitoring", Monitoring))
+    for name, section in sections:
         sound = _sound(section, raw.get(name, {}))
-        if sound is None:
+        if sound is None:  # or not there: monitoring has no port of its own accord
             continue
         if sound.port in taken:
             yield Problem(f"{name}.port", f"{sound.port} is already {taken[sound.port]}'s")
@@ -203,14 +223,17 @@ def _issuer_problems(issuers: Mapping[int, Issuer]) -> Iterator[Problem]:
         if issuer.name in names:
             yield Problem(f"issuers[{i}].name", f"{issuer.name} is already issuers[{names[issuer.name]}]'s")
         names.setdefault(issuer.name, i)
-        bare: dict[str, str] = {}
-        for audience in issuer.audiences:
-            # Envoy ignores the scheme and a trailing slash of an audience: two such names are one to it.
-            key = audience.split("://", 1)[-1].rstrip("/")
-            if key in bare:
-                what = f"{audience!r} and {bare[key]!r} are the same audience to Envoy"
-                yield Problem(f"issuers[{i}].audiences", what)
-            bare[key] = audience
+
+
+def _audience_problems(issuers: Mapping[int, Issuer], models: Mapping[str, Model]) -> Iterator[Problem]:
+    named = [(f"issuers[{i}].audiences", issuer.audiences) for i, issuer in issuers.items()]
+    named += [(f"models.{name}.audiences", model.audiences or []) for name, model in models.items()]
+    bare: dict[str, str] = {}
+    for where, audiences in named:
+        for audience in audiences:
+            key = bare_audience(audience)
+            if bare.setdefault(key, audience) != audience:
+                yield Problem(where, f"{audience!r} and {bare[key]!r} are the same audience to Envoy")
 
 
 def _model_problems(models: Mapping[str, Model]) -> Iterator[Problem]:
@@ -223,6 +246,10 @@ def _model_problems(models: Mapping[str, Model]) -> Iterator[Problem]:
         elif label in RESERVED:
             yield Problem(where, f"{label} is the gateway's own path")
         kubernetes.setdefault(label, name)
+
+        streams = model.per_caller is not None and model.per_caller.streams is not None
+        if streams and not any(route.kind is Kind.STREAM for route in model.routes):
+            yield Problem(f"models.{name}.per_caller.streams", "this model has no route of kind stream")
 
     owners: dict[tuple[str, str], str] = {}
     reserved = RESERVED | kubernetes.keys()

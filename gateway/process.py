@@ -67,7 +67,7 @@ async def start_envoy(bootstrap: Path) -> asyncio.subprocess.Process:
         "warning",
         # The access log of the last second is what one looks at when something is wrong.
         "--file-flush-interval-msec",
-        "500",
+        "200",
         # One of us a container or a test: no shared memory segment to collide in.
         "--disable-hot-restart",
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,8 +1,7 @@
-"""A loaded config -> files for Envoy: the bootstrap, and beside it the keys, which are never inline."""
+"""A loaded config -> files for Envoy. No key is in any of them."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import yaml
 
 from gateway.config import Config
-from gateway.envoy import bootstrap
+from gateway.envoy import bootstrap, certificate
+from gateway.folder import RunFolder
+from gateway.keys import resolve
 from gateway.loading import Loaded
-from gateway.policy import jwks_file_name
 
-BOOTSTRAP = "bootstrap.yaml"
 ONE_LINE = 120
 
 
@@ -37,20 +36,24 @@ class _Dumper(yaml.SafeDumper):
         )
 
 
-def bootstrap_text(config: Config, keys: Path) -> str:
-    return yaml.dump(bootstrap(config, keys), Dumper=_Dumper, sort_keys=False, width=1000)
+def bootstrap_text(config: Config, folder: RunFolder) -> str:
+    return _text(bootstrap(config, folder))
 
 
-def render(loaded: Loaded, folder: Path) -> Path:
-    """Writes everything into `folder` and returns the path of the bootstrap."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = folder.resolve()  # Envoy reads the keys' paths relative to wherever it was started
-    for issuer in loaded.config.issuers:
-        if issuer.name in loaded.jwks:
-            _write(folder / jwks_file_name(issuer), json.dumps(loaded.jwks[issuer.name]) + "\n", 0o600)
-    file = folder / BOOTSTRAP
-    _write(file, bootstrap_text(loaded.config, folder), 0o644)
-    return file
+def _text(document: Any) -> str:
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=1000)
+
+
+def render(loaded: Loaded, path: Path) -> RunFolder:
+    """Writes into `path` what Envoy reads when it starts."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = RunFolder(path.resolve())  # Envoy reads paths relative to wherever it was started
+    if tls := loaded.config.listen.tls:
+        files = resolve(loaded.base, tls.cert_file), resolve(loaded.base, tls.key_file)
+        source = certificate(str(files[0]), str(files[1]), str(files[0].parent))
+        _write(folder.certificate, _text(source), 0o644)
+    _write(folder.bootstrap, bootstrap_text(loaded.config, folder), 0o644)
+    return folder
 
 
 def _write(file: Path, text: str, mode: int) -> None:

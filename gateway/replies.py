@@ -3,7 +3,7 @@
 A caller of gRPC gets the same sentence as grpc-message with the gRPC status that fits; Envoy alone would send
 the JSON there, and UNAVAILABLE (which clients retry) for nearly everything.
 
-Texts are fixed, save for what the route says a token needs; nothing of a request is ever quoted, so there is
+Texts are fixed, save for what the route says of itself; nothing of a request is ever quoted, so there is
 nothing to escape and nothing to leak.
 """
 
@@ -15,14 +15,21 @@ from dataclasses import dataclass, field
 from gateway.config import Limits
 from gateway.proto import Json, overwrite, typed
 
+#: Under this name a route says of itself what the answers quote.
 METADATA = "quintet"
 NEEDS = "needs"
+MAX_BODY = "max_body"
+WAIT = "wait"
 
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 3, 4, 5, 7, 8
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 
 _CHALLENGE = {"www-authenticate": 'Bearer realm="quintet"'}
 _RETRY = {"retry-after": "1"}
+
+
+def _of_route(what: str) -> str:
+    return f"%METADATA(ROUTE:{METADATA}:{what})%"
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,16 @@ def _token_fault(finding: str) -> str:
 
 def replies(limits: Limits) -> list[Reply]:
     """The first that fits is used."""
-    needs = f"%METADATA(ROUTE:{METADATA}:{NEEDS})%"
     return [
+        Reply(
+            401,
+            "unavailable",
+            "The issuer's keys cannot be fetched now.",
+            UNAVAILABLE,
+            headers={"retry-after": "5"},
+            only_if=_token_fault("Jwks_remote_fetch_is_failed"),
+            status=503,
+        ),
         Reply(
             401,
             "unauthenticated",
@@ -90,7 +105,7 @@ def replies(limits: Limits) -> list[Reply]:
         Reply(
             403,
             "forbidden",
-            "The token is for somebody else: its audience is not this gateway.",
+            "The token is for somebody else: its audience is neither this gateway nor this model.",
             PERMISSION_DENIED,
             only_if=_token_fault("Audiences_in_Jwt_are_not_allowed"),
         ),
@@ -99,7 +114,7 @@ def replies(limits: Limits) -> list[Reply]:
             "forbidden",
             "The token does not permit this.",
             PERMISSION_DENIED,
-            details=({"field": "token", "message": f"It needs a subject, a key id and {needs}."},),
+            details=({"field": "token", "message": f"It needs a subject, a key id and {_of_route(NEEDS)}."},),
         ),
         Reply(
             404,
@@ -114,10 +129,24 @@ def replies(limits: Limits) -> list[Reply]:
         Reply(
             413,
             "body_too_large",
-            f"The body is larger than {limits.max_body_bytes} bytes.",
+            f"The body is larger than {_of_route(MAX_BODY)} bytes.",
             RESOURCE_EXHAUSTED,
         ),
-        Reply(429, "rate_limited", "Too many requests.", RESOURCE_EXHAUSTED, headers=_RETRY),
+        Reply(
+            429,
+            "rate_limited",
+            "As many streams of this model are open for this caller as it may have.",
+            RESOURCE_EXHAUSTED,
+            headers=_RETRY,
+            only_if="response.code_details == 'ext_authz_denied'",
+        ),
+        Reply(
+            429,
+            "rate_limited",
+            "This caller asks more often than it may of this model.",
+            RESOURCE_EXHAUSTED,
+            headers={"retry-after": _of_route(WAIT)},
+        ),
         Reply(
             431,
             "headers_too_large",

@@ -12,6 +12,12 @@ GRPC_SERVICE = "/inference.GRPCInferenceService"
 GRPC_METHODS = ("ModelInfer", "ModelReady", "ModelMetadata")
 PORTAL = "portal"
 
+READ_MODELS = "read:models"
+
+#: The page that shows it all, and its parts. Open, since a browser sends no token when it loads a page; there
+#: is nothing in them but the page, which asks for a token and then fetches what that token may see.
+DOCS_PAGES = {"/docs": "docs.html", "/docs/docs.js": "docs.js", "/docs/docs.css": "docs.css"}
+
 #: First segments that belong to the protocols, to the gateway's own pages, or to what is never reachable.
 RESERVED = frozenset({"v1", "v2", "health", "metrics", "docs", "openapi.json", "models", "admin", "redoc"})
 
@@ -72,7 +78,8 @@ def standard_routes(name: str, model: Model) -> Iterator[Route]:
 
 def route_table(config: Config) -> list[Route]:
     """All routes, in the order in which they are to be tried: literal paths before the templates they fit."""
-    table = [Route("/health", "GET", None, None)]
+    table = [Route(path, "GET", None, None) for path in ("/health", *DOCS_PAGES)]
+    table += [Route(path, "GET", None, READ_MODELS) for path in ("/", "/models", "/openapi.json")]
     for name, model in config.models.items():
         table += standard_routes(name, model)
         for route in model.routes:

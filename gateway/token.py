@@ -121,7 +121,7 @@ def choose_issuer(issuers: Sequence[Issuer], name: str | None, with_key_file: bo
         near = difflib.get_close_matches(name, [issuer.name for issuer in issuers], n=1)
         raise UsageError(f"there is no issuer {name}" + (f"; did you mean {near[0]}?" if near else ""))
     for i, issuer in enumerate(issuers):
-        if bool(issuer.keys.secret_files) != with_key_file:
+        if issuer.keys.symmetric != with_key_file:
             return i, issuer
     if with_key_file:
         raise UsageError("no issuer takes public keys")

@@ -1,1 +1,1 @@
-"""The gateway's own pages, behind the same Envoy: for now whether it and its models are ready."""
+"""The gateway's own pages, behind the same Envoy: readiness, catalogue, one OpenAPI document."""

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 
+from gateway import __version__
 from gateway.config import Config
+from gateway.portal.caller import caller_of
+from gateway.portal.catalogue import allowed_routes, catalogue
+from gateway.portal.documents import Documents
+from gateway.portal.openapi import merged
 from gateway.portal.readiness import Readiness
+from gateway.routes import DOCS_PAGES
+
+PAGES = Path(__file__).with_name("pages")
+_OF_ONE_CALLER = {"cache-control": "no-store"}
+#: The page loads nothing from elsewhere, is framed by nobody, and talks to this gateway alone.
+_PAGE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
 
 
 def create_app(config: Config, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -20,6 +40,7 @@ def create_app(config: Config, transport: httpx.AsyncBaseTransport | None = None
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
             app.state.readiness = Readiness(config, client)
+            app.state.documents = Documents(config, client)
             yield
 
     app = FastAPI(title="quintet", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -30,6 +51,27 @@ def create_app(config: Config, transport: httpx.AsyncBaseTransport | None = None
         models = await request.app.state.readiness.models()
         ready = all(models.values())
         body = {"status": "ready" if ready else "not_ready", "models": models}
-        return JSONResponse(body, 200 if ready else 503, headers={"cache-control": "no-store"})
+        return JSONResponse(body, 200 if ready else 503, headers=_OF_ONE_CALLER)
 
+    @app.get("/")
+    @app.get("/models")
+    async def models(request: Request) -> JSONResponse:
+        ready = await request.app.state.readiness.models()
+        return JSONResponse(catalogue(config, caller_of(request.headers), ready), headers=_OF_ONE_CALLER)
+
+    @app.get("/openapi.json")
+    async def openapi(request: Request) -> JSONResponse:
+        routes = allowed_routes(config, caller_of(request.headers))
+        said = await request.app.state.documents.of(routes)
+        return JSONResponse(merged(routes, said, __version__), headers=_OF_ONE_CALLER)
+
+    for path, file in DOCS_PAGES.items():
+        app.add_api_route(path, _page(PAGES / file), methods=["GET"])
     return app
+
+
+def _page(file: Path):
+    async def page() -> FileResponse:
+        return FileResponse(file, headers=_PAGE_HEADERS)
+
+    return page

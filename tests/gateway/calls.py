@@ -36,6 +36,7 @@ NOT_FOUND = Verdict("not_found", 404, 5)
 TOO_LARGE = Verdict("body_too_large", 413, 8)
 HEADERS_TOO_LARGE = Verdict("headers_too_large", 431, 8)
 OVERLOADED = Verdict("overloaded", 429, 8)
+RATE_LIMITED = Verdict("rate_limited", 429, 8)
 UNAVAILABLE = Verdict("unavailable", 503, 14)
 DEADLINE = Verdict("deadline_exceeded", 504, 4)
 

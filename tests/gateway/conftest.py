@@ -1,7 +1,8 @@
 """One gateway for the whole folder, in front of fake models whose names are made to be confused.
 
 `m1` and `m10`: one name is a prefix of the other. `slow` never answers, `down` is not there, `busy` takes one
-request at a time. Three issuers, one of each kind of key source.
+request at a time, `capped` lets a caller ask seldom and little, `flow` open few streams, `own` has its own
+audience. Four issuers: one of each kind of key source, and one that also signs what is no access token.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any
 import pytest
 
 from tests.gateway import forge, running
-from tests.gateway.fakes import FakeModel, Upstreams
+from tests.gateway.fakes import FakeModel, Upstreams, free_port
 from tests.gateway.forge import Signer
 
 #: Larger than a connection's buffer and than an HTTP/2 stream's window, so that no other limit is met.
 MAX_BODY = 320 * 1024
+NAMES = ("m1", "m10", "slow", "busy", "capped", "flow", "own")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class Signers:
     es256: Signer
     eddsa: Signer
     remote: Signer
+    typed: Signer
+
+
+#: Of `capped`: a rate so low that nothing is filled up again while a test runs.
+BURST, STREAMS, CAPPED_BODY = 3, 2, 2048
+PAGE = "https://app.test"
 
 
 @dataclass
@@ -45,6 +53,9 @@ class World:
     m10: FakeModel
     busy: FakeModel
     slow: FakeModel
+    capped: FakeModel
+    flow: FakeModel
+    own: FakeModel
     upstreams: Upstreams
     signers: Signers
 
@@ -72,6 +83,7 @@ def signers() -> Signers:
         es256=company("ES256", forge.make_ec()),
         eddsa=company("EdDSA", forge.make_ed25519()),
         remote=Signer("https://remote.test", "quintet", "RS256", "remote-1", forge.make_rsa()),
+        typed=Signer("https://typed.test", "quintet", "ES256", "typed-1", forge.make_ec()),
     )
 
 
@@ -81,6 +93,7 @@ def policy(models: dict[str, FakeModel], signers: Signers, folder: Path, down: i
         (folder / name).write_bytes(signer.key + b"\n")
     company = [forge.public_jwk(s) for s in (signers.rs256, signers.es256, signers.eddsa)]
     (folder / "company.json").write_text(json.dumps({"keys": company}))
+    (folder / "typed.json").write_text(json.dumps({"keys": [forge.public_jwk(signers.typed)]}))
 
     def model(name: str, **extra: Any) -> dict[str, Any]:
         fake = models[name]
@@ -116,14 +129,34 @@ def policy(models: dict[str, FakeModel], signers: Signers, folder: Path, down: i
                 "keys": {"jwks_url": url},
                 "algorithms": ["RS256"],
             },
+            {
+                "name": "typed",
+                "issuer": signers.typed.issuer,
+                "audiences": [signers.typed.audience],
+                "keys": {"jwks_file": "typed.json"},
+                "token_types": ["at+jwt"],
+            },
         ],
         "models": {
-            "m1": model("m1", routes=m1_routes, timeouts={"stream_idle": "5s", "unary": "5s"}),
+            "m1": model("m1", routes=m1_routes, timeouts={"stream_idle": "4s", "unary": "3s", "job": "1s"}),
             "m10": model("m10", kubernetes_name="m-ten"),
             "slow": model("slow", timeouts={"unary": "300ms"}),
             "busy": model("busy", max_requests=1),
             "down": {"upstream": nobody, "routes": [{"path": "/domain/down"}]},
+            "capped": model(
+                "capped",
+                per_caller={"rate": "2/h", "burst": BURST},
+                max_body_bytes=CAPPED_BODY,
+            ),
+            "flow": model(
+                "flow",
+                routes=[{"path": "/stream-of-flow/{id}", "methods": ["GET"], "kind": "stream"}],
+                per_caller={"streams": STREAMS},
+            ),
+            "own": model("own", audiences=["special"]),
         },
+        "monitoring": {"port": free_port()},
+        "cors": {"origins": [PAGE]},
         "limits": {"max_body_bytes": MAX_BODY},
     }
 
@@ -131,7 +164,7 @@ def policy(models: dict[str, FakeModel], signers: Signers, folder: Path, down: i
 @pytest.fixture(scope="session")
 def world(signers: Signers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("gateway")
-    fakes = {name: FakeModel(name) for name in ("m1", "m10", "slow", "busy")}
+    fakes = {name: FakeModel(name) for name in NAMES}
     fakes["m1"].jwks = {"keys": [forge.public_jwk(signers.remote)]}
     upstreams = Upstreams(*fakes.values())
     with socket.socket() as taken:
@@ -147,7 +180,7 @@ def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "world" in request.fixturenames:
         world: World = request.getfixturevalue("world")
-        for fake in (world.m1, world.m10, world.slow, world.busy):
+        for fake in (getattr(world, name) for name in NAMES):
             fake.seen.clear()
             fake.held.clear()
             fake.gone.clear()

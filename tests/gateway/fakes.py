@@ -41,11 +41,19 @@ class FakeModel:
     grpc_port: int = field(default_factory=free_port)
     seen: list[Seen] = field(default_factory=list)
     ready: bool = True
+    host: str = "127.0.0.1"
+    status: int = 200
+    """What it answers to every call."""
+    statuses: list[int] = field(default_factory=list)
+    """And before that, to the next ones."""
+    answers: list[Any] = field(default_factory=list)
+    """Bodies of the next good answers, in place of what it saw."""
     held: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     jwks: dict[str, Any] | None = None
     """Served at /jwks.json, so that a fake model can also play the issuer."""
+    jwks_asked: int = 0
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -59,8 +67,9 @@ class FakeModel:
         query = scope["query_string"].decode()
         if scope["path"] == "/v2/health/ready":
             return await _answer(send, 200 if self.ready else 503, {"ready": self.ready})
-        if scope["path"] == "/jwks.json" and self.jwks is not None:
-            return await _answer(send, 200, self.jwks)
+        if scope["path"] == "/jwks.json":
+            self.jwks_asked += 1
+            return await _answer(send, 200 if self.jwks is not None else 500, self.jwks)
         request = Seen(scope["path"], query, headers, body)
         self.seen.append(request)
         asked = parse_qs(query, keep_blank_values=True)
@@ -73,14 +82,16 @@ class FakeModel:
             if gone.done():
                 return self.gone.set()
             gone.cancel()
-        if "status" in asked:
+        status = self.statuses.pop(0) if self.statuses else int(asked.get("status", [self.status])[0])
+        if status != 200:
             error = {"error": "not ready", "code": "x", "details": ["of the model"]}
-            return await _answer(send, int(asked["status"][0]), error)
+            return await _answer(send, status, error)
         if "events" in asked:
             return await self._stream(send, int(asked["events"][0]))
-        await _answer(
-            send, 200, {"model": self.name, "path": request.path, "query": query, "headers": headers}
-        )
+        if "ticks" in asked:
+            return await self._tick(send, int(asked["ticks"][0]))
+        said = {"model": self.name, "path": request.path, "query": query, "headers": headers}
+        await _answer(send, 200, self.answers.pop(0) if self.answers else said)
 
     async def _stream(self, send: Any, count: int) -> None:
         """The next event is sent only when the test has seen the one before and says so."""
@@ -97,6 +108,17 @@ class FakeModel:
             )
             await self.release.wait()
             self.release.clear()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _tick(self, send: Any, count: int) -> None:
+        """An event a second, as a model that thinks aloud."""
+        head = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        for number in range(count):
+            await send(
+                {"type": "http.response.body", "body": f"data: {number}\n\n".encode(), "more_body": True}
+            )
+            await asyncio.sleep(1)
         await send({"type": "http.response.body", "body": b""})
 
     async def grpc_call(self, request: bytes, context: grpc.aio.ServicerContext, method: str) -> bytes:
@@ -141,6 +163,7 @@ class Upstreams:
         self._models = models
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="upstreams")
+        self._stops: list[Callable[[], Coroutine[Any, Any, Any]]] = []
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -153,15 +176,19 @@ class Upstreams:
 
         self.run(act())
 
+    def stop(self) -> None:
+        """They are gone: connections are closed and new ones refused."""
+        while self._stops:
+            self.run(self._stops.pop()())
+
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         self._thread.start()
-        stops = [stop for model in self._models for stop in self.run(_start(model))]
+        self._stops = [stop for model in self._models for stop in self.run(_start(model))]
         try:
             yield
         finally:
-            for stop in stops:
-                self.run(stop())
+            self.stop()
             self.run(_cancel_the_rest())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -179,6 +206,7 @@ async def _cancel_the_rest() -> None:
 async def _start(model: FakeModel) -> list[Callable[[], Coroutine[Any, Any, Any]]]:
     settings = uvicorn.Config(
         model.app,
+        host=model.host,
         port=model.http_port,
         interface="asgi3",
         lifespan="off",
@@ -192,7 +220,7 @@ async def _start(model: FakeModel) -> list[Callable[[], Coroutine[Any, Any, Any]
         await asyncio.sleep(0.005)
     rpc = grpc.aio.server()
     rpc.add_generic_rpc_handlers([_GrpcEcho(model)])
-    rpc.add_insecure_port(f"127.0.0.1:{model.grpc_port}")
+    rpc.add_insecure_port(f"{model.host}:{model.grpc_port}")
     await rpc.start()
 
     async def stop_http() -> None:

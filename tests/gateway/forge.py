@@ -43,7 +43,8 @@ class Signer:
         if isinstance(self.key, bytes):
             return self._hmac(claims, header)
         header = {"kid": self.kid} | header
-        header = {key: value for key, value in header.items() if value is not None}
+        if header.get("typ", "") is not None:  # PyJWT leaves it out only when it is told so with None
+            header = {key: value for key, value in header.items() if value is not None}
         return jwt.encode(claims, self.key, algorithm=header.pop("alg", self.algorithm), headers=header)
 
     def token(self, scope: Any = None, **changes: Any) -> str:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import yaml
 
 from tests.gateway.fakes import free_port
@@ -29,6 +31,7 @@ class Running:
     port: int
     admin: int
     portal: int
+    monitoring: int
     process: subprocess.Popen[str]
     log: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -42,6 +45,19 @@ class Running:
                     return line
             time.sleep(0.05)  # a line of a pipe cannot be awaited without a second reader
         raise AssertionError(f"no line of the access log has {part}")
+
+    def metric(self, part: str, label: str = "") -> float:
+        """The sum of all metrics whose names end so, as Prometheus would read them."""
+        text = httpx.get(f"http://127.0.0.1:{self.monitoring}/metrics", timeout=10).text
+        values = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+        return sum(
+            float(value) for name, value in values if name.split("{")[0].endswith(part) and label in name
+        )
+
+    @property
+    def envoy(self) -> psutil.Process:
+        (child,) = psutil.Process(self.process.pid).children()
+        return child
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
@@ -57,22 +73,24 @@ def write_config(folder: Path, config: dict[str, Any]) -> Path:
 
 def with_free_ports(config: dict[str, Any]) -> dict[str, Any]:
     ports = {name: {"port": free_port()} for name in ("listen", "admin", "portal")}
-    return ports | config
+    # Nobody routes around a test's gateway, so it need not linger.
+    return ports | {"drain": {"delay": 0, "grace": "5s"}} | config
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, config: dict[str, Any]) -> Iterator[Running]:
+def gateway(folder: Path, config: dict[str, Any], module: str = "gateway") -> Iterator[Running]:
     """Serves `config` (ports are chosen) until the block ends, and then nothing of it may be left."""
     config = with_free_ports(config)
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "serve", "--config", str(write_config(folder, config))],
+        [sys.executable, "-m", module, "serve", "--config", str(write_config(folder, config))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"TMPDIR": str(folder)},
     )
     port, admin, portal = (config[name]["port"] for name in ("listen", "admin", "portal"))
-    running = Running(port, admin, portal, process)
+    monitoring = config.get("monitoring", {}).get("port", 0)
+    running = Running(port, admin, portal, monitoring, process)
     said: queue.Queue[str | None] = queue.Queue()
     readers = [
         threading.Thread(target=_read, args=(process.stderr, running.log, said)),

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.gateway.calls import PASSED, http
 from tests.gateway.conftest import World
 
-NAMES = {"m1", "m10", "slow", "busy", "down"}
+NAMES = {"m1", "m10", "slow", "busy", "down", "capped", "flow", "own"}
 
 
 def test_health_names_every_model_and_nothing_more(world: World) -> None:

@@ -21,10 +21,11 @@ GRPC = "/inference.GRPCInferenceService"
 
 NOWHERE = [
     "/metrics",
-    "/openapi.json",
-    "/docs",
+    "/docs/",
+    "/docs/caller.py",
+    "/docs/..%2fapp.py",
     "/redoc",
-    "/",
+    "/openapi.yaml",
     "/m1",
     "/m1/",
     "/m1/metrics",

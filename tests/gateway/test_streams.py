@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from http.client import HTTPConnection
+import time
+from http.client import HTTPConnection, IncompleteRead
+
+import pytest
 
 from tests.gateway.calls import bearer
 from tests.gateway.conftest import World
@@ -31,4 +34,26 @@ def test_a_caller_that_hangs_up_is_gone_upstream_too(world: World) -> None:
     connection = stream(world, "?hold")
     assert world.m1.held.wait(10)
     connection.close()
-    assert world.m1.gone.wait(5)
+    assert world.m1.gone.wait(1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_stream_of_an_event_a_second_lasts(world: World) -> None:
+    """Past Envoy's 15 s for a route, and the 60 s at which proxies like to cut what is still going."""
+    begin = time.monotonic()
+    connection = stream(world, "?ticks=90")
+    events = [line for line in connection.getresponse() if line.startswith(b"data: ")]
+    assert events == [f"data: {number}\n".encode() for number in range(90)]
+    assert time.monotonic() - begin >= 89
+    connection.close()
+
+
+def test_a_stream_that_falls_silent_is_cut(world: World) -> None:
+    """A model that says nothing for longer than `stream_idle`, not even a heartbeat, is not coming back."""
+    connection = stream(world, "?events=2")
+    response = connection.getresponse()
+    with pytest.raises(IncompleteRead):
+        response.read()
+    assert world.gateway.wait_for_line("stream_idle_timeout")
+    connection.close()

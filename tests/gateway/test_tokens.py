@@ -118,10 +118,21 @@ CASES = [
     sent("unknown kid", headed(kid="nobody"), UNAUTHENTICATED),
     sent("crit", headed(crit=["x"], x=1), FORBIDDEN),
     sent("b64 false", headed(crit=["b64"], b64=False), FORBIDDEN),
+    # As what?
+    sent("the issuer's type", lambda w: typed(w, "at+jwt"), PASSED),
+    sent("the type in capitals", lambda w: typed(w, "AT+JWT"), PASSED),
+    sent("an ID token", lambda w: typed(w, "JWT"), FORBIDDEN),
+    sent("no type", lambda w: typed(w, None), FORBIDDEN),
+    sent("a type that begins so", lambda w: typed(w, "at+jwt2"), FORBIDDEN),
     sent(
         "jku and x5u are not followed", headed(kid="evil", jku="https://evil.test", x5u="x"), UNAUTHENTICATED
     ),
 ]
+
+
+def typed(world: World, name: str | None) -> str:
+    signer = world.signers.typed
+    return signer.sign(signer.claims(scope="infer:m1"), typ=name)
 
 
 def another_issuers_name(world: World) -> str:

@@ -18,6 +18,7 @@ import grpc
 import httpx
 import pytest
 import yaml
+from quintet_client import Client, Tensor, calls, errors
 
 from hack.demo_models import demo_checkpoint
 from predictors.runtime.tensors import TensorSpec
@@ -144,6 +145,36 @@ def test_health_is_open_and_details_are_not(stack: Running) -> None:
     detailed = httpx.get(f"{stack.address}/prompt-classifier/health/detailed", headers=headers)
     assert detailed.json()["state"] == "ready"
     assert httpx.get(f"{stack.address}/metrics", headers=headers).status_code == 404
+
+
+def test_the_document_says_what_the_model_takes(stack: Running) -> None:
+    """What stands in it as an example is a call that is answered."""
+    token = stack.token("read:models", "infer:prompt_classifier")
+    with httpx.Client(base_url=stack.address, headers={"authorization": f"Bearer {token}"}) as http:
+        (model,) = http.get("/models").json()["models"]
+        assert (model["name"], model["ready"]) == ("prompt_classifier", True)
+        document = http.get("/openapi.json").json()
+        infer = document["paths"]["/v2/models/prompt_classifier/infer"]["post"]
+        example = infer["requestBody"]["content"]["application/json"]["example"]
+        assert http.post("/v2/models/prompt_classifier/infer", json=example, timeout=30).status_code == 200
+    classify = document["paths"]["/classify"]["post"]
+    schema = classify["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+    assert schema.startswith("prompt_classifier.")
+    assert "prompts" in document["components"]["schemas"][schema]["properties"]
+    assert "/benchmark" not in document["paths"], "this token may not call it"
+
+
+def test_the_client_calls_it_by_its_own_names(stack: Running) -> None:
+    with Client(stack.address, lambda: stack.token("infer:prompt_classifier")) as client:
+        assert client.send(calls.classify([PROMPT]))["task_type_1"] == ["Code Generation"]
+        assert client.send(calls.classify_single(PROMPT))["task_type_1"] == ["Code Generation"]
+        (prediction,) = client.send(calls.predict("prompt_classifier", [PROMPT]))
+        assert prediction["task_type_1"] == "Code Generation"
+        outputs = client.send(calls.infer("prompt_classifier", [Tensor("prompt", "BYTES", [1], [PROMPT])]))
+        assert outputs["task_type_1"].data == ["Code Generation"]
+        with pytest.raises(errors.InvalidValue) as raised:
+            client.send(calls.classify([]))
+        assert raised.value.details[0]["field"] == "prompts"
 
 
 def test_ctrl_c_leaves_nothing_behind(stack: Running) -> None:

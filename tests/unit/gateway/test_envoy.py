@@ -13,15 +13,17 @@ import pytest
 import yaml
 
 from gateway.config import Config
-from gateway.envoy import SCOPE_RBAC, TOKEN_RBAC, bootstrap
+from gateway.envoy import bootstrap
+from gateway.folder import RunFolder
 from gateway.policy import JWT
 from gateway.render import bootstrap_text
 from gateway.replies import replies
-from gateway.routes import accepted_scopes, route_table
+from gateway.routes import DOCS_PAGES, accepted_scopes, route_table
+from gateway.routing import SCOPE_RBAC, TOKEN_RBAC
 
 GOLDENS = Path(__file__).with_name("goldens")
 LOCAL = Path(__file__).parents[3] / "gateway" / "local.yaml"
-KEYS = Path("/run/keys")
+FOLDER = RunFolder(Path("/run/gateway"))
 
 
 def read(file: Path) -> Config:
@@ -35,18 +37,18 @@ def cases() -> dict[str, Path]:
 @pytest.mark.parametrize("name", cases())
 def test_golden(name: str) -> None:
     golden = GOLDENS / f"{name}.out.yaml"
-    assert bootstrap_text(read(cases()[name]), KEYS) == golden.read_text(), f"{golden.name}: see {__name__}"
+    assert bootstrap_text(read(cases()[name]), FOLDER) == golden.read_text(), f"{golden.name}: see {__name__}"
 
 
 def routes(rendered: dict[str, Any]) -> list[dict[str, Any]]:
-    (listener,) = rendered["static_resources"]["listeners"]
+    listener = rendered["static_resources"]["listeners"][0]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     return manager["route_config"]["virtual_hosts"][0]["routes"]
 
 
 @pytest.fixture(params=cases())
 def rendered(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return bootstrap(read(cases()[request.param]), KEYS)
+    return bootstrap(read(cases()[request.param]), FOLDER)
 
 
 def test_every_route_says_who_may_use_it(rendered: dict[str, Any]) -> None:
@@ -54,11 +56,13 @@ def test_every_route_says_who_may_use_it(rendered: dict[str, Any]) -> None:
         assert SCOPE_RBAC in route["typed_per_filter_config"], route["name"]
 
 
-def test_only_health_is_open(rendered: dict[str, Any]) -> None:
+def test_only_health_and_the_empty_page_are_open(rendered: dict[str, Any]) -> None:
     """What switches a check off is rare enough to be listed."""
     for route in routes(rendered):
-        opened = {JWT, TOKEN_RBAC} & route["typed_per_filter_config"].keys()
-        assert bool(opened) == (route["name"].endswith("/health") and route["name"].startswith("GET"))
+        checks = route["typed_per_filter_config"]
+        opened = TOKEN_RBAC in checks or checks.get(JWT, {}).get("disabled")
+        is_health = route["name"].endswith("/health") and route["name"].startswith("GET")
+        assert bool(opened) == (is_health or route["name"].removeprefix("GET ") in DOCS_PAGES)
 
 
 def test_the_last_route_denies(rendered: dict[str, Any]) -> None:
@@ -70,6 +74,25 @@ def test_the_last_route_denies(rendered: dict[str, Any]) -> None:
 def test_every_cluster_that_is_routed_to_is_there(rendered: dict[str, Any]) -> None:
     named = {cluster["name"] for cluster in rendered["static_resources"]["clusters"]}
     assert {route["route"]["cluster"] for route in routes(rendered) if "route" in route} <= named
+
+
+def test_every_requirement_that_is_named_is_there(rendered: dict[str, Any]) -> None:
+    """Envoy refuses every call of a route that names one it does not know."""
+    listener = rendered["static_resources"]["listeners"][0]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    (jwt,) = [f["typed_config"] for f in manager["http_filters"] if f["name"] == JWT]
+    asked = {
+        route["typed_per_filter_config"].get(JWT, {}).get("requirement_name") for route in routes(rendered)
+    }
+    assert asked - {None} <= set(jwt.get("requirement_map", {}))
+
+
+def test_every_filter_a_route_speaks_to_is_there(rendered: dict[str, Any]) -> None:
+    listener = rendered["static_resources"]["listeners"][0]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    there = {f["name"] for f in manager["http_filters"]}
+    for route in routes(rendered):
+        assert route["typed_per_filter_config"].keys() <= there, route["name"]
 
 
 def test_admin_is_on_loopback(rendered: dict[str, Any]) -> None:
@@ -110,7 +133,7 @@ def test_one_status_has_one_code() -> None:
 
 def renew() -> None:
     for name, file in cases().items():
-        (GOLDENS / f"{name}.out.yaml").write_text(bootstrap_text(read(file), KEYS))
+        (GOLDENS / f"{name}.out.yaml").write_text(bootstrap_text(read(file), FOLDER))
 
 
 if __name__ == "__main__":

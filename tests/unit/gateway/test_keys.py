@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway.config import Algorithm
-from gateway.keys import KeyProblem, Secret, read_public_jwks, read_secret, secret_jwks
+from gateway.keys import KeyProblem, Secret, read_public_jwks, read_secret, secret_jwks, secret_of
 
 ALL: tuple[Algorithm, ...] = ("RS256", "ES256", "EdDSA")
 
@@ -60,6 +60,16 @@ def test_a_weak_secret_is_refused_and_not_quoted(tmp_path: Path, content: bytes)
     with pytest.raises(KeyProblem) as raised:
         read_secret(file)
     assert not content.strip() or content.decode().strip() not in str(raised.value)
+
+
+def test_a_secret_from_the_environment_is_held_to_the_same() -> None:
+    assert secret_of("S", {"S": "a1" * 16}).value == b"a1" * 16
+    for environ, says in (
+        ({}, "there is no environment variable S"),
+        ({"S": "short"}, "the secret in S has 5"),
+    ):
+        with pytest.raises(KeyProblem, match=says):
+            secret_of("S", environ)
 
 
 def test_a_secret_does_not_show(tmp_path: Path) -> None:

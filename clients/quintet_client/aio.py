@@ -1,0 +1,101 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import httpx
+
+from .calls import Call
+from .errors import ConnectionFailed, Unauthenticated
+from .events import Event, Parser
+from .requests import LIMITS, TIMEOUT, arguments, stream_arguments, value_of
+from .retrying import Attempts, Retries
+from .tokens import AsyncTokens, AsyncTokenSource
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """For one event loop; keeps its connections. `http` is yours to close when you give one."""
+
+    def __init__(
+        self,
+        address: str,
+        token: AsyncTokenSource,
+        *,
+        retries: Retries | None = None,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._own = http is None
+        self._http = http or httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS)
+        self._address = address.rstrip("/")
+        self._tokens = AsyncTokens(token, self._http)
+        self._retries = retries or Retries()
+
+    async def send(self, call: Call[T]) -> T:
+        """The call's value. Raises a `QuintetError`."""
+        attempts = Attempts(call, self._retries)
+        while True:
+            try:
+                response = await self._http.send(self._request(arguments(call, await self._tokens.get())))
+            except httpx.TransportError as error:
+                pause = attempts.failed(error)
+            else:
+                with self._forgetting():
+                    pause = attempts.answered(response)
+                if pause is None:
+                    return value_of(call, response)
+            await asyncio.sleep(pause)
+
+    async def stream(self, call: Call[Any]) -> AsyncIterator[Event]:
+        """Events as they come. A connection that breaks is taken up again behind the last event's id."""
+        parser, attempts = Parser(), Attempts(call, self._retries)
+        while True:
+            request = self._request(stream_arguments(call, await self._tokens.get(), parser.last_id))
+            try:
+                response = await self._http.send(request, stream=True)
+                try:
+                    if not response.is_success:
+                        await response.aread()
+                    with self._forgetting():
+                        pause = attempts.answered(response)
+                    if pause is None:
+                        async for line in response.aiter_lines():
+                            if event := parser.feed(line):
+                                attempts = Attempts(call, self._retries)
+                                yield event
+                        return
+                finally:
+                    await response.aclose()
+            except httpx.TransportError as error:
+                if parser.cannot_go_on:
+                    raise ConnectionFailed(f"the stream broke off ({type(error).__name__})") from error
+                pause = attempts.failed(error)
+                parser = Parser(parser.last_id)
+            await asyncio.sleep(pause)
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        """A token that was refused is not used again."""
+        try:
+            yield
+        except Unauthenticated:
+            self._tokens.forget()
+            raise
+
+    def _request(self, made: dict[str, Any]) -> httpx.Request:
+        return self._http.build_request(**made | {"url": self._address + made["url"]})
+
+    async def aclose(self) -> None:
+        if self._own:
+            await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
