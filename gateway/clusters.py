@@ -76,7 +76,11 @@ def _cluster(name: str, host: str, port: int, *, max_requests: int, h2: bool = F
             "base_ejection_time": "15s",
             "max_ejection_percent": 50,
         },
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 0},
+            # Else Envoy gathers changes of health for a second, and an ejected replica gets calls meanwhile.
+            "update_merge_window": "0s",
+        },
         "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 60}},
         "typed_extension_protocol_options": _http_options(protocol, idle),
     }
