@@ -35,7 +35,7 @@ class Amounts:
     qa: int
 
 
-FULL = Amounts(1_200, 1_600, 4_000)
+FULL = Amounts(1_000, 1_600, 2_400)
 HELD_OUT = Amounts(400, 400, 400)
 QUICK = Amounts(32, 32, 32)
 
@@ -59,7 +59,8 @@ def build(report: Report, *, quick: bool) -> tuple[dict[str, bytes], str]:
         learning_rate=3e-4,
         heads_rate=3.0,
         epochs=1.0 if quick else 3.0,
-        frozen_layers=2,
+        frozen_layers=3,
+        bf16=bool(torch.cpu.get_capabilities().get("avx512_bf16")),
         evaluations=1,
     )
     amounts, held_out = (QUICK, QUICK) if quick else (FULL, HELD_OUT)

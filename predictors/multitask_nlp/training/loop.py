@@ -43,6 +43,8 @@ class Recipe:
     """Factor on each task's loss."""
     frozen_layers: int = 0
     """The first layers of the encoder, with the embeddings, that are left as they are."""
+    bf16: bool = False
+    """Whether products are computed in bf16 (autocast): faster where the processor has it; weights stay fp32."""
     evaluations: int = 3
     """How often the metrics are measured, evenly over the run; the last time at its end."""
     patience: int = 2
@@ -128,7 +130,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = group["full_rate"] * rate
         batch = collate(task, [data[task][row] for row in rows], pad_id)
-        outputs = model(batch.input_ids, batch.attention_mask)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+            outputs = model(batch.input_ids, batch.attention_mask)
         loss = task_loss(task, outputs, batch.labels) * recipe.task_weights[task]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

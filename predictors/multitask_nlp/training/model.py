@@ -56,6 +56,7 @@ class MultitaskModel(nn.Module):
 def task_loss(task: str, outputs: Outputs, labels: Tensor) -> Tensor:
     """Cross entropy of one task's head. ``labels``: [batch]; [batch, length] with -100; [batch, 2]."""
     cross_entropy = nn.functional.cross_entropy
+    outputs = Outputs(*(output.float() for output in outputs))
     if task == "sentiment":
         return cross_entropy(outputs.sentiment, labels)
     if task == "ner":

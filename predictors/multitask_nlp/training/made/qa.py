@@ -195,7 +195,7 @@ def _make(rng: random.Random, split: SplitName, identifier: str) -> QaExample | 
         return None
     target = _said(statement, asked, rng)
     sentences = [target] if rng.random() >= UNANSWERABLE else []
-    for _ in range(rng.choices((1, 2, 3), (3, 4, 2))[0]):
+    for _ in range(rng.choices((0, 1, 2), (1, 4, 3))[0]):
         # More often than not a fact of the same kind, about something else: the type alone does not answer.
         another = fact if rng.random() < 0.6 else rng.choice(FACTS)
         values = {slot: draw(rng) for slot, draw in another.slots.items()}
