@@ -132,7 +132,11 @@ def spans(count: int, room: int) -> list[tuple[int, range]]:
     step = max(1, room - room // 2)
     starts = [*range(0, count - room, step), count - room]
     # In the overlap of two windows the context of both is equal at its middle.
-    borders = [0, *((start + room + after) // 2 for start, after in zip(starts, starts[1:], strict=False)), count]
+    borders = [
+        0,
+        *((start + room + after) // 2 for start, after in zip(starts, starts[1:], strict=False)),
+        count,
+    ]
     return [(start, range(borders[i], borders[i + 1])) for i, start in enumerate(starts)]
 
 

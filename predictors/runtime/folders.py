@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+
 class CannotWrite(Exception):
     """The checkpoint was not written; one sentence says why."""
 

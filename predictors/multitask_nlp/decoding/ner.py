@@ -66,7 +66,9 @@ def first_tokens(document: Document, spans: Sequence[tuple[int, int]]) -> np.nda
 def _owned(document: Document, logits: Sequence[np.ndarray]) -> np.ndarray:
     """[tokens, 9]: each token's logits from the window that owns it."""
     parts = [
-        rows[window.begin + window.owned.start - window.first : window.begin + window.owned.stop - window.first]
+        rows[
+            window.begin + window.owned.start - window.first : window.begin + window.owned.stop - window.first
+        ]
         for window, rows in zip(document.windows, logits, strict=True)
     ]
     return np.concatenate(parts)

@@ -16,6 +16,7 @@ from predictors.multitask_nlp.artifact import FORMAT_VERSION, GRAPH, MANIFEST, T
 from predictors.multitask_nlp.engine import OUTPUTS
 from predictors.multitask_nlp.tasks import NER_LABELS, SENTIMENTS
 from predictors.multitask_nlp.tokenizer import TextTokenizer
+from predictors.multitask_nlp.training import graph
 from predictors.multitask_nlp.training.model import MultitaskModel
 
 OPSET = 17
@@ -42,6 +43,10 @@ def export_fp32(model: MultitaskModel, file: Path) -> None:
 
 
 def export_int8(model: MultitaskModel, file: Path) -> None:
+    """8-bit weights; activations are scaled as they come. BERTs have a graph of their own, others the exporter's."""
+    if graph.supported(model):
+        graph.write_int8(model, file)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / "model.onnx"
         export_fp32(model, plain)

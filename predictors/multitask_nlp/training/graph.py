@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
+from torch import Tensor
 
 from predictors.multitask_nlp.engine import OUTPUTS
 from predictors.multitask_nlp.tasks import NER_LABELS, SENTIMENTS
@@ -149,7 +149,9 @@ class _Graph:
     def layer(self, states: str, mask: str, prefix: str, names: _Layer, heads: int) -> str:
         quantised = self._nodes_of("DynamicQuantizeLinear", 3, states)
         projections = (names.query, names.key, names.value)
-        q, k, v = (self._linear(states, prefix + name, quantised=quantised, bias=False) for name in projections)
+        q, k, v = (
+            self._linear(states, prefix + name, quantised=quantised, bias=False) for name in projections
+        )
         biases = np.concatenate([self._array(f"{prefix}{name}.bias") for name in projections])
         context = self.node(
             "MultiHeadAttention",
@@ -236,7 +238,9 @@ class _Graph:
         return self.node("MatMulIntegerToFloat", *inputs, domain=_MICROSOFT)
 
     def _norm(self, states: str, name: str) -> str:
-        gain, bias = (self._constant(f"{name}.{part}", self._array(f"{name}.{part}")) for part in ("weight", "bias"))
+        gain, bias = (
+            self._constant(f"{name}.{part}", self._array(f"{name}.{part}")) for part in ("weight", "bias")
+        )
         return self.node("LayerNormalization", states, gain, bias, epsilon=self._epsilon)
 
     def _scaled(self, values: str, scales: str) -> str:
@@ -261,8 +265,3 @@ def _rows_int8(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int8 [rows, n] and a scale [rows, 1] for each row."""
     values, scales = _columns_int8(table.T)
     return values.T, scales[:, None]
-
-
-def sizes(model: nn.Module) -> int:
-    """Bytes of the weights in fp32."""
-    return sum(4 * parameter.numel() for parameter in model.parameters())

@@ -215,8 +215,6 @@ def _make(rng: random.Random, split: SplitName, identifier: str) -> QaExample | 
     return QaExample(identifier, _said(question, asked, rng)[0], context, answers)
 
 
-def _said(
-    wording: str, values: dict[str, str], rng: random.Random
-) -> tuple[str, list[tuple[str, int, int]]]:
+def _said(wording: str, values: dict[str, str], rng: random.Random) -> tuple[str, list[tuple[str, int, int]]]:
     text, places = fill(choose(wording, rng), values.__getitem__)
     return text[0].upper() + text[1:], places
