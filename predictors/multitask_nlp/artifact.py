@@ -4,8 +4,8 @@
     tokenizer.json          beside it, or in tokenizer/
     manifest.json           window length, labels, checksums, how it was made; written by our export
 
-A folder in the published layout has no manifest: it is then read with the published model's properties. Nothing
-is fetched, nothing is unpickled, and every surprise is a LoadError of one sentence.
+A folder in the published layout has no manifest: it is then read with the published model's properties.
+Nothing is fetched, nothing is unpickled, and every surprise is a LoadError of one sentence.
 """
 
 from __future__ import annotations

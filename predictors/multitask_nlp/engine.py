@@ -23,10 +23,10 @@ _PUBLISHED = {"sentiment_logits": "logits"}
 _INPUTS = ("input_ids", "attention_mask")
 
 _UNFUSED = ["SkipLayerNormFusion", "BiasGeluFusion"]
-"""Optimisations that the profile speaks against: the fused kernels took five times, and 1.6 times, as long."""
+"""Optimisations that the profile speaks against: the fused kernels took 5 and 1.6 times as long."""
 
 CHUNK_TOKENS = 192
-"""Tokens of a chunk, padding counted: enough that reading the weights is shared, little enough for the caches."""
+"""Tokens of a chunk, padding counted: enough to share the reading of weights, few enough for the caches."""
 _PADDING = 0.1
 """Most padding in a chunk, as a share of it."""
 
@@ -66,8 +66,8 @@ class Engine:
     def logits(self, sequences: Sequence[np.ndarray]) -> list[Logits]:
         """``sequences``: int64 [n] each; an entry for each, in order.
 
-        The graph takes the scale of its 8-bit activations from a whole pass, so what shares a chunk may move a
-        probability in its third decimal.
+        The graph takes the scale of its 8-bit activations from a whole pass, so what shares a chunk may move
+        a probability in its third decimal.
         """
         found: list[Logits | None] = [None] * len(sequences)
         pieces = chunks([len(ids) for ids in sequences])

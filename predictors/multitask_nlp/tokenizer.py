@@ -6,6 +6,7 @@ window in which it has the most context on both sides; what is said of it is sai
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def spans(count: int, room: int) -> list[tuple[int, range]]:
     # In the overlap of two windows the context of both is equal at its middle.
     borders = [
         0,
-        *((start + room + after) // 2 for start, after in zip(starts, starts[1:], strict=False)),
+        *((start + room + after) // 2 for start, after in itertools.pairwise(starts)),
         count,
     ]
     return [(start, range(borders[i], borders[i + 1])) for i, start in enumerate(starts)]

@@ -1,7 +1,7 @@
 """Work dealt out to threads that each take whole pieces, instead of sharing every product.
 
-A product shared by all threads waits for the slowest of them, hundreds of times in a forward pass; whoever takes
-whole pieces waits once, at the end.
+A product shared by all threads waits for the slowest of them, hundreds of times in a forward pass; whoever
+takes whole pieces waits once, at the end.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class TensorSpec:
     datatype: str
     item: tuple[int, ...] = ()
     optional: bool = False
-    """An input that may lack; an output that may be None for an item: v1 leaves it out, v2 sends ``empty``."""
+    """An input that may lack; an output that may be None: v1 leaves it out, v2 sends ``empty``."""
     json: bool = False
     """A BYTES output whose value is a list or an object: v1 has it as it is, v2 as its JSON text."""
 

@@ -35,7 +35,7 @@ class Amounts:
     qa: int
 
 
-FULL = Amounts(1_000, 1_600, 2_400)
+FULL = Amounts(1_000, 1_600, 2_000)
 HELD_OUT = Amounts(400, 400, 400)
 QUICK = Amounts(32, 32, 32)
 

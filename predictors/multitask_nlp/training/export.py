@@ -43,7 +43,7 @@ def export_fp32(model: MultitaskModel, file: Path) -> None:
 
 
 def export_int8(model: MultitaskModel, file: Path) -> None:
-    """8-bit weights; activations are scaled as they come. BERTs have a graph of their own, others the exporter's."""
+    """8-bit weights; activations are scaled as they come. BERTs have a graph of their own."""
     if graph.supported(model):
         graph.write_int8(model, file)
         return
@@ -56,7 +56,7 @@ def export_int8(model: MultitaskModel, file: Path) -> None:
 def artifact_files(
     model: MultitaskModel, tokenizer: TextTokenizer, record: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """The served folder's files by name; ``record`` (how it was made, how good it is) goes into the manifest."""
+    """The served folder's files by name; ``record`` (how it was made) goes into the manifest."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / GRAPH).parent.mkdir()

@@ -2,14 +2,15 @@
 
 What a generic export leaves on the table, by profile: attention as a dozen nodes, Q, K and V each quantised
 anew, embeddings as fp32. Here attention is one node (com.microsoft MultiHeadAttention), all linear layers but
-the token heads are 8-bit with a scale an output channel, and embedding tables are 8-bit with a scale a row. Add and
-LayerNormalization stay two nodes: fused into one (SkipLayerNormalization) they took five times as long.
+the token heads are 8-bit with a scale an output channel, embedding tables 8-bit with a scale a row.
+Add and LayerNormalization stay two nodes: fused into one (SkipLayerNormalization) they took five times as long.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -209,11 +210,11 @@ class _Graph:
 
     # -- nodes
 
-    def node(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         (output,) = self._nodes_of(kind, 1, *inputs, **attributes)
         return output
 
-    def _nodes_of(self, kind: str, outputs: int, *inputs: str, **attributes: object) -> list[str]:
+    def _nodes_of(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
         name = f"{kind}_{len(self._nodes)}"
         names = [f"{name}.{i}" for i in range(outputs)]
         self._nodes.append(helper.make_node(kind, inputs, names, name=name, **attributes))

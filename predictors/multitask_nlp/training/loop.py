@@ -44,7 +44,7 @@ class Recipe:
     frozen_layers: int = 0
     """The first layers of the encoder, with the embeddings, that are left as they are."""
     bf16: bool = False
-    """Whether products are computed in bf16 (autocast): faster where the processor has it; weights stay fp32."""
+    """Whether products are computed in bf16 (autocast); weights stay fp32."""
     evaluations: int = 3
     """How often the metrics are measured, evenly over the run; the last time at its end."""
     patience: int = 2

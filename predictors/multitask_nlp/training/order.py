@@ -16,7 +16,7 @@ _POOL = 32
 
 class RoundRobin:
     def __init__(self, lengths: Mapping[str, Sequence[int]], batch_size: int, seed: int) -> None:
-        """``lengths``: of each task's features, in tokens. A task that is through begins again, reshuffled."""
+        """``lengths``: of each task's features, in tokens. A task that is through begins again."""
         self._lengths = {task: np.asarray(values) for task, values in lengths.items() if len(values)}
         if not self._lengths:
             raise ValueError("there is nothing to train on")

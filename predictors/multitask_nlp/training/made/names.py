@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 # fmt: off
+# ruff: noqa: E501 (lists of phrases, not code)
 FIRST = ["Anna", "Peter", "Maria", "John", "Lucia", "David", "Sarah", "Thomas", "Elena", "Michael", "Ingrid", "Robert", "Fatima", "James", "Yuki", "William", "Olga", "Daniel", "Chloe", "Ahmed", "Laura", "Carlos", "Emma", "Pavel", "Grace", "Henry", "Nadia", "Victor", "Julia", "Samuel", "Priya", "Martin", "Amara", "Simon", "Hannah", "Diego", "Clara", "Ivan", "Rosa", "Felix", "Mei", "Oscar", "Leila", "Hugo", "Nina", "George", "Alice", "Tariq", "Eva", "Paul", "Linda", "Kevin", "Sofia", "Brian", "Helen", "Mark", "Irene", "Steven", "Diana", "Frank"]
 LAST = ["Lindberg", "Smith", "Rossi", "Tanaka", "Johnson", "Kowalski", "Garcia", "Novak", "Brown", "Petrov", "Haddad", "Wilson", "Fischer", "Okafor", "Miller", "Santos", "Larsen", "Moreau", "Davis", "Ivanova", "Nguyen", "Walker", "Bianchi", "Schmidt", "Taylor", "Kim", "Hansen", "Clark", "Sharma", "Dubois", "Lopez", "Adams", "Weber", "Hughes", "Nakamura", "Evans", "Costa", "Murphy", "Jansen", "Baker", "Romano", "Singh", "Cooper", "Ferrari", "Mendes", "Fraser", "Keller", "Ortiz", "Olsen", "Parker", "Virtanen", "Bauer", "Reed", "Morales", "Vogel", "Chen", "Doyle", "Marino", "Stewart", "Hoffman"]
 CITIES = ("London", "Paris", "Berlin", "Madrid", "Rome", "Lisbon", "Vienna", "Prague", "Oslo", "Helsinki", "Tokyo",

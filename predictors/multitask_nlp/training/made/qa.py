@@ -49,6 +49,7 @@ _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "Augu
 _LAST = names.LAST
 
 # fmt: off
+# ruff: noqa: E501 (lists of phrases, not code)
 FACTS = (
     Fact({"company": names.company, "person": names.full_name, "year": _year, "city": _city}, (
         "{company} was founded by {person} in {city} in {year}.",

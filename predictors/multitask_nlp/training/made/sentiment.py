@@ -9,6 +9,7 @@ from predictors.multitask_nlp.training.examples import SentimentExample
 from predictors.multitask_nlp.training.made.wordings import SplitName, choose, fill, of_split
 
 # fmt: off
+# ruff: noqa: E501 (lists of phrases, not code)
 THINGS = ("film", "movie", "book", "hotel", "restaurant", "meal", "soup", "service", "staff", "room", "phone", "laptop",
           "app", "update", "implementation", "interface", "album", "song", "concert", "play", "plot", "acting",
           "camera", "battery", "delivery", "support team", "product", "course", "teacher", "museum", "tour", "game",
