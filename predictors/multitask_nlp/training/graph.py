@@ -2,8 +2,8 @@
 
 What a generic export leaves on the table, by profile: attention as a dozen nodes, Q, K and V each quantised
 anew, embeddings as fp32. Here attention is one node (com.microsoft MultiHeadAttention), all linear layers but
-the token heads are 8-bit with a scale an output channel, embedding tables 8-bit with a scale a row.
-Add and LayerNormalization stay two nodes: fused into one (SkipLayerNormalization) they took five times as long.
+the token heads are 8-bit with a scale an output channel, and embedding tables 8-bit with a scale a row.
+Add and LayerNormalization stay two nodes: one for both (SkipLayerNormalization) took five times as long.
 """
 
 from __future__ import annotations
