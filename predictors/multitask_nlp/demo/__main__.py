@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,9 @@ def make(folder: Path, *, quick: bool) -> None:
     with only_writer(folder):
         check_target(folder, NEEDED_BYTES, MANIFEST)
         progress("loading torch and transformers (up to 20 s)", 0, 1)
+        # Read when torch is loaded. By default OpenMP's threads spin at every barrier: one busy neighbour on a
+        # processor then makes a step take ten times as long.
+        os.environ.setdefault("GOMP_SPINCOUNT", "0")
         from predictors.multitask_nlp.demo.build import build
 
         files, summary = build(progress, quick=quick)
