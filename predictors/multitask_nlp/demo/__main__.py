@@ -44,8 +44,8 @@ def make(folder: Path, *, quick: bool) -> None:
     with only_writer(folder):
         check_target(folder, NEEDED_BYTES, MANIFEST)
         progress("loading torch and transformers (up to 20 s)", 0, 1)
-        # Read when torch is loaded. By default OpenMP's threads spin at every barrier: one busy neighbour on a
-        # processor then makes a step take ten times as long.
+        # Read when torch is loaded. By default OpenMP's threads spin at every barrier: with one busy
+        # neighbour on a processor a step then takes ten times as long.
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
         from predictors.multitask_nlp.demo.build import build
 

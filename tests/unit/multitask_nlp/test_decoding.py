@@ -13,7 +13,7 @@ from predictors.multitask_nlp.decoding.ner import entities, first_tokens
 from predictors.multitask_nlp.decoding.probabilities import softmax
 from predictors.multitask_nlp.decoding.qa import answer
 from predictors.multitask_nlp.decoding.sentiment import sentiment
-from predictors.multitask_nlp.tasks import NER_LABELS, Answer, Entity
+from predictors.multitask_nlp.tasks import NER_LABELS, Answer
 from predictors.multitask_nlp.tokenizer import Document, TextTokenizer
 from predictors.multitask_nlp.words import words
 
@@ -121,7 +121,8 @@ class TestEntities:
         row[:, 0] = 0.0
         row[1, [0, 1]] = (0.0, np.log(3))  # B-PER: 0.75
         row[3, [0, 2]] = (0.0, np.log(9))  # I-PER: 0.9
-        assert entities(document, [row]) == (Entity("ab cd", "PER", pytest.approx(0.825), 0, 5),)
+        (entity,) = entities(document, [row])
+        assert (entity.text, entity.type, entity.score) == ("ab cd", "PER", pytest.approx(0.825))
 
     def test_nothing_in_nothing(self, tokenizer: TextTokenizer) -> None:
         (document,) = tokenizer.texts([" \0 "])
