@@ -59,6 +59,10 @@ bench: setup ## run the benchmarks and write benchmarks/results/
 demo-models: setup ## make the small demo checkpoints that are missing
 	@$(PY) -m hack.demo_models $(ARGS)
 
+.PHONY: train-multitask
+train-multitask: setup ## train multitask_nlp on made data, offline, into .local/multitask_nlp; ARGS="--help" for your own
+	@$(PY) -m predictors.multitask_nlp.training train --output .local/multitask_nlp --made $(ARGS)
+
 .PHONY: check-weights
 check-weights: setup ## compare a real checkpoint with the published golden values: DIR=/path [MODEL=prompt_classifier]
 	@test -n "$(DIR)" || { echo "make check-weights needs DIR=/path/to/checkpoint" >&2; exit 2; }

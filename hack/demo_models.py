@@ -1,7 +1,7 @@
 """``python -m hack.demo_models [MODEL ...]``: makes the models' demo checkpoints, each once.
 
 A model has one when it has a package ``predictors/<model>/demo``; its command takes the folder to make. They
-are kept outside the clone, under a name with a digest of that package's sources: a changed recipe is a new
+are kept outside the clone, under a name with a digest of its makers' sources: a changed recipe is a new
 checkpoint, and an old one is never taken for it.
 """
 
@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STDERR = 2
+MAKERS = ("demo", "training")
+"""Packages of a model whose sources its demo checkpoint depends on."""
 
 
 class DemoFailed(Exception):
@@ -32,7 +34,7 @@ def demo_models(root: Path | None = None) -> list[str]:
 def cache_folder(model: str, root: Path | None = None) -> Path:
     """Where the model's checkpoint belongs, made or not."""
     cache = Path(os.environ.get("QUINTET_CACHE") or Path.home() / ".cache" / "quintet").expanduser()
-    return cache.absolute() / "demo" / f"{model}-{_digest((root or ROOT) / 'predictors' / model / 'demo')}"
+    return cache.absolute() / "demo" / f"{model}-{_digest((root or ROOT) / 'predictors' / model)}"
 
 
 def demo_checkpoint(model: str, root: Path | None = None) -> Path:
@@ -61,12 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _digest(package: Path) -> str:
-    """Over names and contents of the package's files, among them its format version (``__init__.py``)."""
+def _digest(model: Path) -> str:
+    """Over names and contents of the files that make it: its demo package, and its training if any."""
     digest = hashlib.sha256()
-    sources = (path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    for source in sorted(sources):
-        digest.update(f"{source.relative_to(package).as_posix()}\0".encode())
+    for source in sorted(path for part in MAKERS for path in (model / part).rglob("*")):
+        if not source.is_file() or "__pycache__" in source.parts:
+            continue
+        digest.update(f"{source.relative_to(model).as_posix()}\0".encode())
         digest.update(source.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

@@ -1,0 +1,106 @@
+"""What MLflow is told of a run: parameters, losses, metrics, data, environment, and the model itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from predictors.multitask_nlp.registry import ALLOW_FILES
+from predictors.multitask_nlp.training.evaluation import Metrics
+
+EXPERIMENT = "multitask_nlp_experiment"
+REGISTERED = "multitask_nlp"
+ALIAS = "champion"
+LOSS_EVERY = 20
+"""Steps between two losses that are logged: each is the mean of those in between."""
+
+_LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
+_SERVING = (
+    *("onnxruntime", "tokenizers", "numpy", "orjson", "fastapi", "pydantic", "pydantic-settings"),
+    *("prometheus-client", "grpcio", "pandas"),
+)
+_EXAMPLE = {
+    "task": ["sentiment,ner", "qa"],
+    "text": ["Anna Lind was delighted with the hotel in Lisbon.", ""],
+    "question": ["", "What is MLflow?"],
+    "context": ["", "MLflow is an open source platform for the machine learning lifecycle."],
+}
+
+
+class Tracker:
+    """One run in MLflow; an observer of the training loop."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self._losses: dict[str, list[float]] = {}
+
+    def step(self, step: int, steps: int, task: str, loss: float) -> None:
+        import mlflow
+
+        self._losses.setdefault(task, []).append(loss)
+        if step % LOSS_EVERY and step != steps:
+            return
+        every = [value for values in self._losses.values() for value in values]
+        means = {f"train_loss_{task}": sum(v) / len(v) for task, v in self._losses.items()}
+        mlflow.log_metrics({"train_loss": sum(every) / len(every), **means}, step=step)
+        self._losses.clear()
+
+    def evaluated(self, step: int, metrics: Metrics, best: bool) -> None:  # noqa: ARG002
+        import mlflow
+
+        mlflow.log_metrics(metrics.as_dict(), step=step)
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        import mlflow
+
+        mlflow.log_metrics(dict(metrics))
+
+    def register(self, folder: Path, code: Path) -> str:
+        """The served folder as a new version of the registered model, which the alias then names; its URI.
+
+        ``code``: the folder of the package ``predictors``, which the logged model brings along.
+        """
+        import mlflow
+        import mlflow.pyfunc
+        import pandas as pd
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, DataType, Schema
+
+        inputs = Schema([ColSpec(DataType.string, name, required=name == "task") for name in _EXAMPLE])
+        outputs = Schema([ColSpec(DataType.string, "analysis")])
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("logged_model.py")),
+            artifacts={"checkpoint": str(folder)},
+            code_paths=[str(code)],
+            signature=ModelSignature(inputs=inputs, outputs=outputs),
+            input_example=pd.DataFrame(_EXAMPLE),
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _SERVING],
+            registered_model_name=REGISTERED,
+        )
+        version = str(logged.registered_model_version)
+        mlflow.MlflowClient().set_registered_model_alias(REGISTERED, ALIAS, version)
+        return f"models:/{REGISTERED}@{ALIAS} (version {version})"
+
+
+@contextmanager
+def tracked(parameters: Mapping[str, Any], resumed: str | None, default_store: Path) -> Iterator[Tracker]:
+    """A new run, or the one a resumed training began. The store is MLFLOW_TRACKING_URI or a folder."""
+    os.environ.setdefault(ALLOW_FILES, "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(default_store.resolve().as_uri())
+    mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    with mlflow.start_run(run_id=resumed) as run:
+        if resumed is None:
+            mlflow.log_params(dict(parameters))
+            mlflow.set_tags({f"version.{name}": metadata.version(name) for name in _LIBRARIES})
+            mlflow.set_tags({"version.python": platform.python_version(), "machine": platform.machine()})
+        yield Tracker(run.info.run_id)

@@ -1,0 +1,69 @@
+"""Windows: every token is owned once, by the window in which it has the most context."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predictors.multitask_nlp.tokenizer import TextTokenizer, spans
+from tests.unit.multitask_nlp.conftest import CLS, SEP
+
+
+@given(count=st.integers(0, 500), room=st.integers(2, 60))
+def test_windows_cover_and_own_every_token_once(count: int, room: int) -> None:
+    owned: list[int] = []
+    for start, own in spans(count, room):
+        assert 0 <= start <= own.start
+        assert own.stop <= min(start + room, count)
+        owned += own
+    assert owned == list(range(count))
+
+
+@given(count=st.integers(0, 300), room=st.integers(4, 40))
+def test_the_owner_has_the_most_context(count: int, room: int) -> None:
+    windows = spans(count, room)
+
+    def context(start: int, token: int) -> int:
+        left = token - start if start else token + room  # the text's own edge takes nothing away
+        right = start + room - 1 - token if start + room < count else room
+        return min(left, right) if start <= token < start + room else -1
+
+    for start, own in windows:
+        for token in own:
+            assert context(start, token) >= max(context(other, token) for other, _ in windows) - 1
+
+
+def test_a_short_text_is_one_window(tokenizer: TextTokenizer) -> None:
+    (document,) = tokenizer.texts(["Hi, Bo"])
+    (window,) = document.windows
+    assert (window.ids[0], window.ids[-1]) == (CLS, SEP)
+    assert (window.begin, window.first, window.count) == (1, 0, 5)
+    assert [document.text[begin:end] for begin, end in document.offsets] == ["H", "i", ",", "B", "o"]
+
+
+def test_a_question_stands_before_every_window_of_its_context(tokenizer: TextTokenizer) -> None:
+    context = "abc " * 40
+    (document,) = tokenizer.questions([("who?", context)])
+    assert document is not None
+    assert len(document.windows) > 1
+    for window in document.windows:
+        assert len(window.ids) <= tokenizer.max_length
+        assert window.begin == 6  # [CLS] w h o ? [SEP]
+        assert list(window.ids[: window.begin]) == list(document.windows[0].ids[: window.begin])
+
+
+def test_a_question_beyond_half_a_window_is_refused(tokenizer: TextTokenizer) -> None:
+    assert tokenizer.longest_question == 16
+    fits, too_long = tokenizer.questions([("a" * 16, "b"), ("a" * 17, "b")])
+    assert fits is not None
+    assert too_long is None
+
+
+@pytest.mark.parametrize(
+    "text", ["Café au lait", "cafe\u0301 au lait", "日本語 a", "👍🏽 ok", "a\u200bb \0 c"]
+)
+def test_offsets_count_code_points(tokenizer: TextTokenizer, text: str) -> None:
+    (document,) = tokenizer.texts([text])
+    assert all(0 <= begin < end <= len(text) for begin, end in document.offsets)
+    assert text[document.offsets[-1][0] : document.offsets[-1][1]].lower() in {"t", "a", "k", "c"}
