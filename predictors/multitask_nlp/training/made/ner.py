@@ -73,6 +73,15 @@ def make_ner(count: int, split: SplitName, seed: int) -> list[NerExample]:
 
 
 def _make(rng: random.Random, sentences: list[str]) -> NerExample:
+    """One sentence, or a few in a row."""
+    made = [_sentence(rng, sentences) for _ in range(rng.choices((1, 2, 4), (6, 2, 1))[0])]
+    return NerExample(
+        tuple(word for example in made for word in example.words),
+        tuple(label for example in made for label in example.labels),
+    )
+
+
+def _sentence(rng: random.Random, sentences: list[str]) -> NerExample:
     text, places = fill(choose(rng.choice(sentences), rng), lambda slot: SLOTS[slot](rng))
     text = text[0].upper() + text[1:]
     entities: list[tuple[str, int, int]] = []
