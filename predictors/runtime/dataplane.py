@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
@@ -20,6 +20,7 @@ from predictors.runtime.errors import (
     ServiceError,
     Unavailable,
 )
+from predictors.runtime.generation import ContinuousBatcher, Generation
 from predictors.runtime.lifecycle import Lifecycle, State
 from predictors.runtime.logging import request_timings
 from predictors.runtime.metrics import Metrics
@@ -38,7 +39,7 @@ class DataPlane(Generic[Item, Result]):
     def __init__(
         self,
         predictor: Predictor[Item, Any, Result],
-        batcher: Batcher[Any, Result],
+        batcher: Batcher[Any, Result] | ContinuousBatcher[Any, Any, Result],
         lifecycle: Lifecycle,
         settings: RuntimeSettings,
         metrics: Metrics,
@@ -51,6 +52,7 @@ class DataPlane(Generic[Item, Result]):
         self._metrics = metrics
         self._tokenizers = tokenizers
         self._prepares = type(predictor).prepare is not Predictor.prepare
+        self._holds = type(predictor).hold is not Predictor.hold
         self._largest = {
             spec.name: float(np.finfo(DTYPES[spec.datatype]).max)
             for spec in predictor.outputs
@@ -94,23 +96,49 @@ class DataPlane(Generic[Item, Result]):
         self.check_accepting()
         loop = asyncio.get_running_loop()
         started = loop.time()
-        limit = self.settings.request_timeout
-        deadline = started + (limit if within is None else min(within, limit))
+        deadline = self._deadline(within)
         timings = request_timings.get({})
         try:
             with self.batcher.admit(len(items)) as room:
-                works = await self._prepare(items, deadline)
-                timings["tokenize_seconds"] = loop.time() - started
-                good = [work for work in works if not isinstance(work, ServiceError)]
-                tokens = [self.predictor.tokens(work) for work in good]
-                try:
-                    outcomes = iter(await room.submit(good, tokens, deadline))
-                finally:
-                    timings["queue_seconds"], timings["infer_seconds"] = (
-                        room.queue_seconds,
-                        room.infer_seconds,
-                    )
+                async with self._held(items, deadline) if self._holds else _NOTHING:
+                    works = await self._prepare(items, deadline)
+                    timings["tokenize_seconds"] = loop.time() - started
+                    good = [work for work in works if not isinstance(work, ServiceError)]
+                    tokens = [self.predictor.tokens(work) for work in good]
+                    try:
+                        outcomes = iter(await room.submit(good, tokens, deadline))
+                    finally:
+                        timings["queue_seconds"], timings["infer_seconds"] = (
+                            room.queue_seconds,
+                            room.infer_seconds,
+                        )
             return [work if isinstance(work, ServiceError) else next(outcomes) for work in works]
+        finally:
+            self._metrics.total_seconds.observe(loop.time() - started)
+
+    @contextlib.asynccontextmanager
+    async def stream(self, item: Item) -> AsyncIterator[Generation[Any, Any, Result]]:
+        """One item's pieces as they come, of a model that generates; leaving ends its sequence.
+
+        Entering raises what infer raises and the item's own error, iterating what ends the sequence early.
+        """
+        self.check_accepting()
+        assert isinstance(self.batcher, ContinuousBatcher)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        deadline = self._deadline(None)
+        try:
+            with self.batcher.admit(1) as room:
+                async with self._held([item], deadline):
+                    (work,) = await self._prepare([item], deadline)
+                    request_timings.get({})["tokenize_seconds"] = loop.time() - started
+                    if isinstance(work, ServiceError):
+                        raise work
+                    generation = room.open(work, self.predictor.tokens(work), deadline)
+                    try:
+                        yield generation
+                    finally:
+                        generation.cancel()
         finally:
             self._metrics.total_seconds.observe(loop.time() - started)
 
@@ -139,7 +167,7 @@ class DataPlane(Generic[Item, Result]):
 
     def exchange(self) -> AbstractContextManager[object]:
         """Around a request and its answer; quiet() waits for those begun before refuse()."""
-        return _UNCOUNTED if self._refusing else self._exchanges
+        return _NOTHING if self._refusing else self._exchanges
 
     def holding(self, size: int) -> AbstractContextManager[object]:
         """Around the time a request's ``size`` bytes are kept. Raises Overloaded when too many are."""
@@ -154,6 +182,21 @@ class DataPlane(Generic[Item, Result]):
     async def quiet(self) -> None:
         """Returns when every exchange that began before refuse() has ended."""
         await self._exchanges.none.wait()
+
+    def _deadline(self, within: float | None) -> float:
+        limit = self.settings.request_timeout
+        return asyncio.get_running_loop().time() + (limit if within is None else min(within, limit))
+
+    @contextlib.asynccontextmanager
+    async def _held(self, items: Sequence[Item], deadline: float) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await stack.enter_async_context(self.predictor.hold(items))
+            except TimeoutError:
+                self._metrics.rejections.labels("deadline").inc()
+                raise DeadlineExceeded("The request was not answered before its deadline.") from None
+            yield
 
     async def _prepare(self, items: Sequence[Item], deadline: float) -> Sequence[Any]:
         if not self._prepares:
@@ -217,7 +260,7 @@ class _Held:
         self._bytes.held -= self._size
 
 
-_UNCOUNTED: AbstractContextManager[object] = contextlib.nullcontext()
+_NOTHING: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
 def _located(error: ServiceError, index: int, place: Place) -> ServiceError:
