@@ -159,6 +159,8 @@ class DataPlane(Generic[Item, Result]):
         for fields in rendered:
             for name, largest in self._largest.items():
                 value = fields[name]
+                if value is None:
+                    continue
                 # False for NaN, infinity and what the declared type cannot hold.
                 fits = abs(value) <= largest if isinstance(value, float) else np.abs(value) <= largest
                 if fits is not True and not np.all(fits):

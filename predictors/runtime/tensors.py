@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from predictors.runtime.errors import InvalidValue, Malformed
 
@@ -40,10 +41,24 @@ class TensorSpec:
     datatype: str
     item: tuple[int, ...] = ()
     optional: bool = False
+    """An input that may lack; an output that may be None for an item: v1 leaves it out, v2 sends ``empty``."""
+    json: bool = False
+    """A BYTES output whose value is a list or an object: v1 has it as it is, v2 as its JSON text."""
 
     @property
     def shape(self) -> list[int]:
         return [-1, *self.item]
+
+    @property
+    def empty(self) -> Any:
+        """What stands in a tensor for no value."""
+        return "" if self.datatype == "BYTES" else DTYPES[self.datatype].type(0).item()
+
+    def element(self, value: Any) -> Any:
+        """A rendered output's value as an element of its tensor."""
+        if value is None:
+            return self.empty
+        return orjson.dumps(value).decode() if self.json else value
 
     def metadata(self) -> dict[str, Any]:
         """As the protocol's model metadata has it."""

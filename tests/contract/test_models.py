@@ -64,9 +64,17 @@ def test_every_transport_gives_the_same_answer(
 ) -> None:
     items = _items(target, examples)
     for ours, expected in zip(call(target, items), v1(target, items), strict=True):
-        assert set(ours) == set(expected)
-        for name, value in expected.items():
-            assert ours[name] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value), name
+        assert set(ours) >= set(expected)
+        for name, value in ours.items():
+            if name not in expected:
+                assert not value, f"{name}: v1 leaves out what an item does not have, a tensor has it empty"
+            elif isinstance(expected[name], list | dict):
+                found = value if call is v1 else json.loads(value)
+                assert found == expected[name], name
+            elif isinstance(expected[name], float):
+                assert value == pytest.approx(expected[name], rel=1e-6), name
+            else:
+                assert value == expected[name], name
 
 
 def test_it_says_what_it_is(target: Target) -> None:

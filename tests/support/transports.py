@@ -169,7 +169,7 @@ def _v2(target: Target) -> str:
 def _columns(target: Target, items: Items) -> list[tuple[TensorSpec, list[Any]]]:
     """The inputs the items have; of no items, those that must be there."""
     given = [s for s in target.inputs if any(s.name in item for item in items) or not (items or s.optional)]
-    return [(spec, [item[spec.name] for item in items]) for spec in given]
+    return [(spec, [item.get(spec.name, spec.empty) for item in items]) for spec in given]
 
 
 def _rows(outputs: list[dict[str, Any]]) -> Outputs:

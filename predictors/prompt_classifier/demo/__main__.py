@@ -5,48 +5,14 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from predictors.prompt_classifier.demo.checkpoint import (
-    CannotWrite,
-    check_target,
-    only_writer,
-    write_checkpoint,
-)
+from predictors.runtime.folders import CannotWrite, check_target, only_writer, write_checkpoint
+from predictors.runtime.progress import ProgressLine
 
 NEEDED_BYTES = 12_000_000
 """About twice what the files take."""
-
-
-class ProgressLine:
-    """One line, rewritten in place on a terminal and repeated every few seconds elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._begun = time.monotonic()
-        self._what = ""
-        self._shown = float("-inf")
-
-    def __call__(self, what: str, step: int, steps: int) -> None:
-        now = time.monotonic()
-        if what != self._what:
-            self._what, self._begun, self._shown = what, now, float("-inf")
-        if now - self._shown < (0.2 if self._terminal else 5) and step < steps:
-            return
-        self._shown = now
-        spent = now - self._begun
-        text = f"prompt_classifier demo: {what}"
-        if steps > 1 and step and spent:
-            rate = step / spent
-            text += f", step {step}/{steps}, {rate:.1f}/s, {(steps - step) / rate:.0f} s left"
-        sys.stderr.write(f"\r\033[K{text}" if self._terminal else f"{text}\n")
-        sys.stderr.flush()
-
-    def close(self) -> None:
-        if self._terminal:
-            sys.stderr.write("\r\033[K")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(folder: Path, *, quick: bool) -> None:
-    progress = ProgressLine()
+    progress = ProgressLine("prompt_classifier demo")
     with only_writer(folder):
         check_target(folder, NEEDED_BYTES)
         progress("loading torch and transformers (up to 20 s)", 0, 1)

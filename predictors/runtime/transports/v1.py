@@ -14,6 +14,7 @@ from predictors.runtime.transports.http import Answer, Request, dump, load_objec
 class V1:
     def __init__(self, dataplane: DataPlane[Any, Any]) -> None:
         self._dataplane = dataplane
+        self._optional = any(spec.optional for spec in dataplane.predictor.outputs)
 
     async def predict(self, request: Request) -> Answer:
         self._dataplane.check_accepting()
@@ -24,7 +25,10 @@ class V1:
         self._dataplane.check_count(len(instances), "instances")
         items = self._dataplane.parse([self._fields(value) for value in instances], _place)
         results = await self._dataplane.infer_all(items, _place)
-        return Answer(200, dump({"predictions": self._dataplane.render(results)}))
+        predictions = self._dataplane.render(results)
+        if self._optional:
+            predictions = [{k: v for k, v in fields.items() if v is not None} for fields in predictions]
+        return Answer(200, dump({"predictions": predictions}))
 
     def _fields(self, instance: Any) -> Mapping[str, Any]:
         # A model with one input takes its value bare, as the v1 examples of KServe do.

@@ -121,7 +121,12 @@ def wanted_outputs(dataplane: DataPlane[Any, Any], names: Sequence[Any]) -> list
 
 def columns_of(dataplane: DataPlane[Any, Any], results: Sequence[Any]) -> dict[str, list[Any]]:
     rendered = dataplane.render(results)
-    return {spec.name: [fields[spec.name] for fields in rendered] for spec in dataplane.predictor.outputs}
+    return {
+        spec.name: [spec.element(fields[spec.name]) for fields in rendered]
+        if spec.optional or spec.json
+        else [fields[spec.name] for fields in rendered]
+        for spec in dataplane.predictor.outputs
+    }
 
 
 def raw_output(spec: TensorSpec, column: list[Any]) -> bytes:

@@ -24,9 +24,7 @@ from transformers import AutoTokenizer, DebertaV2Config, DebertaV2Model
 
 from hack.demo_models import demo_checkpoint
 from predictors.prompt_classifier.demo import __main__ as command
-from predictors.prompt_classifier.demo import checkpoint
 from predictors.prompt_classifier.demo.build import QUICK
-from predictors.prompt_classifier.demo.checkpoint import CannotWrite, only_writer, write_checkpoint
 from predictors.prompt_classifier.demo.data import make_prompts
 from predictors.prompt_classifier.demo.model import (
     PromptClassifier,
@@ -35,6 +33,9 @@ from predictors.prompt_classifier.demo.model import (
     narrow_positions,
 )
 from predictors.prompt_classifier.demo.published import HEADS, TARGET_SIZES, TASK_TYPES
+from predictors.runtime import folders
+from predictors.runtime.folders import CannotWrite, only_writer, write_checkpoint
+from predictors.runtime.progress import ProgressLine
 
 FILES = {
     "added_tokens.json",
@@ -186,7 +187,7 @@ class TestFaults:
         """A write that reports ENOSPC after some files are down, over an older checkpoint that must stay."""
         target = tmp_path / "demo"
         write_checkpoint(target, {"config.json": b"old"})
-        real = checkpoint._write_synced
+        real = folders._write_synced
 
         def full(path: Path, content: bytes) -> None:
             if path.name == "model.safetensors":
@@ -194,7 +195,7 @@ class TestFaults:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             real(path, content)
 
-        monkeypatch.setattr(checkpoint, "_write_synced", full)
+        monkeypatch.setattr(folders, "_write_synced", full)
         files = {path.name: path.read_bytes() for path in quick.iterdir()}
         with pytest.raises(CannotWrite, match="the disk is full"):
             write_checkpoint(target, files)
@@ -305,7 +306,7 @@ class TestProgress:
         monkeypatch.setattr(sys, "stderr", terminal)
         now = iter(range(100))
         monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
-        progress = command.ProgressLine()
+        progress = ProgressLine("prompt_classifier demo")
         for step in range(3):
             progress("training", step, 10)
         assert "\n" not in terminal.getvalue()
@@ -316,7 +317,7 @@ class TestProgress:
         monkeypatch.setattr(sys, "stderr", log)
         now = iter(range(100))
         monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
-        progress = command.ProgressLine()
+        progress = ProgressLine("prompt_classifier demo")
         for step in range(1, 11):
             progress("training", step, 10)
         assert len(log.getvalue().splitlines()) == 3

@@ -16,10 +16,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-MARK = "config.json"
-"""A folder that holds this file is taken for a checkpoint, and may be replaced by a new one."""
-
-
 class CannotWrite(Exception):
     """The checkpoint was not written; one sentence says why."""
 
@@ -43,10 +39,13 @@ def only_writer(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def check_target(folder: Path, needed: int) -> None:
-    """Says before the long work what could only fail after it."""
+def check_target(folder: Path, needed: int, mark: str = "config.json") -> None:
+    """Says before the long work what could only fail after it.
+
+    ``needed``: bytes. A folder that holds the file ``mark`` is taken for an older checkpoint, to be replaced.
+    """
     try:
-        if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        if folder.exists() and any(folder.iterdir()) and not (folder / mark).is_file():
             raise CannotWrite(f"{folder} holds other files; name a new folder, or a checkpoint to replace.")
         free = shutil.disk_usage(folder.parent).free
     except OSError as error:
@@ -57,12 +56,16 @@ def check_target(folder: Path, needed: int) -> None:
 
 
 def write_checkpoint(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Call with ``only_writer`` held. An older checkpoint in the folder is replaced."""
+    """``files``: content by path below the folder. Call with ``only_writer`` held.
+
+    An older checkpoint in the folder is replaced.
+    """
     partial: Path | None = None
     try:
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
         partial.chmod(0o755)
         for name, content in files.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
             _write_synced(partial / name, content)
         _sync_folder(partial)
         if folder.exists():

@@ -1,0 +1,37 @@
+"""How far a long command is, with rate and time left, for a person at a terminal or a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+class ProgressLine:
+    """One line, rewritten in place on a terminal and repeated every few seconds elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        """``name`` stands before everything that is said."""
+        self._name = name
+        self._terminal = sys.stderr.isatty()
+        self._begun = time.monotonic()
+        self._what = ""
+        self._shown = float("-inf")
+
+    def __call__(self, what: str, step: int, steps: int) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._begun, self._shown = what, now, float("-inf")
+        if now - self._shown < (0.2 if self._terminal else 5) and step < steps:
+            return
+        self._shown = now
+        spent = now - self._begun
+        text = f"{self._name}: {what}"
+        if steps > 1 and step and spent:
+            rate = step / spent
+            text += f", step {step}/{steps}, {rate:.1f}/s, {(steps - step) / rate:.0f} s left"
+        sys.stderr.write(f"\r\033[K{text}" if self._terminal else f"{text}\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._terminal:
+            sys.stderr.write("\r\033[K")
