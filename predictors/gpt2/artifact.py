@@ -63,7 +63,9 @@ class Artifact:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
-            raise LoadError(f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}.") from None
+            raise LoadError(
+                f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}."
+            ) from None
         if missing := {GRAPH, WEIGHTS, TOKENIZER} - self.manifest.files.keys():
             raise LoadError(f"{path} does not name {', '.join(sorted(missing))}.")
         shape = self.manifest.shape

@@ -27,13 +27,14 @@ PERIOD = 60.0
 @dataclass(eq=False)
 class _Resident(Generic[Loaded]):
     size: int
-    loaded: asyncio.Future[Loaded]
+    loaded: Loaded | None = None
+    loading: asyncio.Task[None] | None = None
     users: int = 0
     used: float = field(default_factory=time.monotonic)
 
     @property
     def idle(self) -> bool:
-        return self.users == 0 and self.loaded.done()
+        return self.users == 0 and self.loaded is not None
 
 
 class Residents(Generic[Loaded]):
@@ -52,28 +53,39 @@ class Residents(Generic[Loaded]):
         self._allowed = loads_per_minute
         self._loads: deque[float] = deque()
         self._residents: dict[str, _Resident[Loaded]] = {}
-        self._loading = asyncio.Lock()
+        self._turn = asyncio.Lock()
 
     @property
     def count(self) -> int:
-        return sum(resident.loaded.done() for resident in self._residents.values())
+        return sum(resident.loaded is not None for resident in self._residents.values())
 
     def put(self, name: str, loaded: Loaded) -> None:
         """What was loaded before the first request."""
-        future: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
-        future.set_result(loaded)
-        self._residents[name] = _Resident(self._sizes[name], future)
+        self._residents[name] = _Resident(self._sizes[name], loaded)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._residents
+
+    def get(self, name: str) -> Loaded:
+        """A model that is held."""
+        loaded = self._residents[name].loaded
+        assert loaded is not None
+        return loaded
 
     @contextlib.asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[Loaded]:
         """The model, loaded first if it is not there, and kept while this is held.
 
-        Raises Overloaded when it does not fit beside those in use, or too many were loaded lately.
+        Raises Overloaded when it does not fit beside those in use, or too many were loaded lately; what the
+        loading raises is raised to all who wait for it.
         """
         resident = self._residents.get(name) or self._begin(name)
         resident.users += 1
         try:
-            yield await asyncio.shield(resident.loaded)
+            if resident.loading is not None:
+                await asyncio.shield(resident.loading)  # it goes on for others if this caller leaves
+            assert resident.loaded is not None
+            yield resident.loaded
         finally:
             resident.users -= 1
             resident.used = time.monotonic()
@@ -82,19 +94,19 @@ class Residents(Generic[Loaded]):
         self._check_rate()
         self._make_room(self._sizes[name])
         self._loads.append(time.monotonic())
-        resident = _Resident(self._sizes[name], asyncio.ensure_future(self._loaded(name)))
-        self._residents[name] = resident
-        resident.loaded.add_done_callback(lambda task: self._settle(name, resident))
+        resident = self._residents[name] = _Resident(self._sizes[name])
+        resident.loading = asyncio.ensure_future(self._fill(name, resident))
         return resident
 
-    async def _loaded(self, name: str) -> Loaded:
-        async with self._loading:
-            logger.info("Loading a model.", extra={"fields": {"name": name}})
-            return await asyncio.to_thread(self._load, name)
-
-    def _settle(self, name: str, resident: _Resident[Loaded]) -> None:
-        if resident.loaded.cancelled() or resident.loaded.exception() is not None:
-            self._residents.pop(name, None)  # the next request tries again
+    async def _fill(self, name: str, resident: _Resident[Loaded]) -> None:
+        try:
+            async with self._turn:
+                logger.info("Loading a model.", extra={"fields": {"name": name}})
+                resident.loaded = await asyncio.to_thread(self._load, name)
+            resident.loading = None
+        except BaseException:
+            del self._residents[name]  # the next request tries again
+            raise
 
     def _check_rate(self) -> None:
         now = time.monotonic()

@@ -37,6 +37,8 @@ Work = TypeVar("Work")
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
+WorkIn = TypeVar("WorkIn", contravariant=True)
+
 Outcome = Result | ServiceError
 logger = logging.getLogger(__name__)
 
@@ -55,14 +57,14 @@ class News(NamedTuple):
     """The result or the sequence's own error; with it the sequence has ended."""
 
 
-class Decoder(Protocol[Work]):
+class Decoder(Protocol[WorkIn]):
     """Sequences decoded together, a step at a time. One thread calls it and nothing else does."""
 
-    def join(self, work: Work) -> Hashable:
+    def join(self, work: WorkIn) -> Hashable:
         """Takes a sequence in, from the next step on. Raises ServiceError when that is its own fault."""
         ...
 
-    def leave(self, handle: Hashable) -> None:
+    def leave(self, handle: Any) -> None:
         """Forgets a sequence that has not ended."""
         ...
 

@@ -198,9 +198,14 @@ class _Graph:
         return total, normed
 
     def _norm(self, name: str) -> list[str]:
-        return [self._weights.add(f"{name}.{part}", self._tensors[f"{name}.{part}"]) for part in ("scale", "shift")]
+        return [
+            self._weights.add(f"{name}.{part}", self._tensors[f"{name}.{part}"])
+            for part in ("scale", "shift")
+        ]
 
-    def _node(self, kind: str, inputs: list[str], output: str, *, microsoft: bool = False, **attributes) -> str:
+    def _node(
+        self, kind: str, inputs: list[str], output: str, *, microsoft: bool = False, **attributes
+    ) -> str:
         domain = _MICROSOFT if microsoft else ""
         self._nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
         return output
@@ -209,7 +214,9 @@ class _Graph:
 
     def _caches(self, suffix: str) -> list[onnx.ValueInfoProto]:
         size = ["batch", self._shape.heads, "context", HEAD_SIZE]
-        names = (f"{kind}.{layer}{suffix}" for layer in range(self._shape.layers) for kind in ("keys", "values"))
+        names = (
+            f"{kind}.{layer}{suffix}" for layer in range(self._shape.layers) for kind in ("keys", "values")
+        )
         return [helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name in names]
 
     def _inputs(self) -> list[onnx.ValueInfoProto]:
@@ -234,7 +241,7 @@ class _Graph:
 
 
 def quantise(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """8 bits around 128 [rows, blocks, BLOCK], and a scale a block [rows, blocks], of weights [rows, columns]."""
+    """Of weights [rows, columns]: 8 bits around 128 [rows, blocks, BLOCK], a scale a block [rows, blocks]."""
     blocks = weight.reshape(weight.shape[0], -1, BLOCK)
     scales = np.abs(blocks).max(-1) / 127
     scales[scales == 0] = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from predictors.gpt2.artifact import (
@@ -53,9 +54,7 @@ def convert(
         shape = checkpoint.shape
         manifest = Manifest(
             format=FORMAT,
-            shape=Shape(
-                layers=shape.layers, hidden=shape.hidden, context=shape.context, outputs=shape.outputs
-            ),  # pyright: ignore[reportArgumentType]  # read_checkpoint has checked the outputs
+            shape=Shape.model_validate(asdict(shape)),
             tied=checkpoint.tied,
             source=checkpoint_file.name,
             source_sha256=checkpoint.checksum,

@@ -184,7 +184,9 @@ class _Batch:
     def _next(self, sequence: _Sequence, top: Top, row: int) -> News:
         """What the next token means for a sequence."""
         if not np.isfinite(top.logits[row, 0]):
-            return News(sequence.handle, outcome=Internal("The model's output for this prompt is not finite."))
+            return News(
+                sequence.handle, outcome=Internal("The model's output for this prompt is not finite.")
+            )
         token = sequence.sampler.pick(top.logits[row], top.ids[row])
         sequence.tokens.append(token)
         work, text, count = sequence.work, sequence.text, len(sequence.tokens)

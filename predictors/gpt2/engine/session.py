@@ -59,6 +59,14 @@ class Session:
         """Bytes of the cache when every slot is full."""
         return sum(cache.nbytes for cache in self._caches)
 
+    def warm_up(self) -> None:
+        """Runs every kind of pass once, so that the first caller does not pay for it."""
+        for length in (1, min(128, self.context - 1)):
+            self.read(0, [0] * length, 0, 1)
+        if not self.shape.classifies:
+            for k in (1, MAX_TOP):
+                self.extend([0] * self.slots, [1] * self.slots, k)
+
     def read(self, slot: int, ids: Sequence[int], start: int, k: int) -> Top:
         """Puts ``ids`` at positions ``start`` and on into a slot; the candidates to follow the last one."""
         one = _Pass(self, slot, 1, len(ids), k)
