@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ from predictors.runtime.errors import (
     InvalidValue,
     Overloaded,
     ServiceError,
+    Unauthenticated,
     Unavailable,
 )
 from predictors.runtime.generation import ContinuousBatcher, Generation
@@ -58,6 +60,7 @@ class DataPlane(Generic[Item, Result]):
             for spec in predictor.outputs
             if spec.datatype.startswith("FP")
         }
+        self._key = settings.api_key.get_secret_value().encode()
         self._exchanges = _Exchanges()
         self._bytes = _Bytes(settings.max_queue_bytes, metrics)
         self._refusing = False
@@ -70,6 +73,14 @@ class DataPlane(Generic[Item, Result]):
         reason = "is still loading" if loading else "cannot take new work"
         self._metrics.rejections.labels("not_ready").inc()
         raise Unavailable(f"The model {reason}.", retry_after=5 if loading else 1)
+
+    def check_key(self, given: bytes | str | None) -> None:
+        """Raises Unauthenticated when a key is needed and ``given`` is not it."""
+        if self._key:
+            given = given.encode() if isinstance(given, str) else given
+            # In the same time wherever the first difference is.
+            if given is None or not hmac.compare_digest(given, self._key):
+                raise Unauthenticated("A valid key is needed in the header x-api-key.")
 
     def check_count(self, count: int, field: str) -> None:
         """Raises InvalidValue for an empty request and for more items than the settings allow."""

@@ -1,7 +1,7 @@
 """GPT-2 in the published form: its modules carry the published names, masks among them, in both spellings.
 
 It is trained on the few tokens its texts have. All other tokens of GPT-2's 50,257 share one row, which counts
-in the softmax as often as there are such tokens: so the full model, with those rows alike, is trained exactly.
+in the softmax as often as there are such tokens: that trains exactly the full model with those rows alike.
 """
 
 from __future__ import annotations
