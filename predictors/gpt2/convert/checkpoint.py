@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from predictors.gpt2.shape import HEAD_SIZE, LABELS, VOCAB, ModelShape, expected_shapes
@@ -62,7 +61,9 @@ def _load(path: Path, *, trust_pickle: bool) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        if "global" not in str(error):  # it does not name a class or a function
+            raise _unreadable(path, "it is no file of torch.save") from None
         if trust_pickle:
             return _load_trusted(path)
         raise LoadError(
@@ -70,9 +71,13 @@ def _load(path: Path, *, trust_pickle: bool) -> Any:
             " what the file says. If you trust it as you would a program, convert it once:"
             " python -m predictors.gpt2 convert --trust-pickle."
         ) from None
-    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else "it ends too early"
-        raise LoadError(f"{path} is truncated or not a checkpoint: {reason}.") from None
+    except Exception as error:  # what a broken file makes of torch's reader is not foreseen there
+        lines = str(error).splitlines()
+        raise _unreadable(path, lines[0].rstrip(".") if lines else "it ends too early") from None
+
+
+def _unreadable(path: Path, reason: str) -> LoadError:
+    return LoadError(f"{path} is truncated or not a checkpoint: {reason}.")
 
 
 def _load_trusted(path: Path) -> Any:
