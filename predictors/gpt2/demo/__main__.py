@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -48,6 +49,9 @@ def make(folder: Path, *, quick: bool) -> None:
         try:
             partial.chmod(0o755)
             progress("loading torch (up to 20 s)", 0, 1)
+            # OpenMP's threads spin for seconds at a barrier by default: a busy neighbour then slows torch
+            # many times over. It is read when torch is loaded.
+            os.environ.setdefault("GOMP_SPINCOUNT", "10000")
             from predictors.gpt2.demo.build import build
 
             summary = build(partial, progress, quick=quick)

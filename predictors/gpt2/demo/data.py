@@ -127,7 +127,7 @@ _ASKED: Mapping[str, tuple[Sequence[str], str, int]] = {
         " {who} lives in the castle of {fact}.", 1,
     ),
     "house": (
-        ("Which house does {who} belong to?", "What is the house of {who}?", "Of which house is {who}?",
+        ("Which house does {who} belong to?", "To which house does {who} belong?", "Of which house is {who}?",
          "Which family does {who} belong to?", "Tell me the house of {who}.", "What is the family of {who}?"),
         " {who} belongs to the house of {fact}.", 2,
     ),

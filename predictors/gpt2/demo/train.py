@@ -26,10 +26,10 @@ IGNORED = -100
 class Recipe:
     hidden: int = 128
     layers: int = 2
-    batch: int = 32
-    spam_steps: int = 150
-    question_steps: int = 260
-    story_steps: int = 180
+    batch: int = 16
+    spam_steps: int = 120
+    question_steps: int = 250
+    story_steps: int = 120
     learning_rate: float = 2e-3
     seed: int = 0
 

@@ -189,7 +189,7 @@ script_steps = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(script=st.lists(script_steps, max_size=40))
 def test_everybody_gets_its_own_pieces_and_end_and_nothing_stays(script: list[Any]) -> None:
     world = World()
