@@ -138,6 +138,8 @@ class _Exchange:
         self._route, handler = self._app.hot.get(self._scope["path"], ("other", None))
         if handler is not None and self._scope["method"] != "POST":
             raise MethodNotAllowed("Only POST is allowed here.")
+        if self._scope["method"] == "POST":  # whatever asks the model, on every route
+            self._app.dataplane.check_key(self._headers.get(b"x-api-key"))
         body = await self._read_body(settings)
         self._received = len(body)
         # Most answers come before this: only a request that waits has its connection watched.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import hmac
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
@@ -18,8 +19,10 @@ from predictors.runtime.errors import (
     InvalidValue,
     Overloaded,
     ServiceError,
+    Unauthenticated,
     Unavailable,
 )
+from predictors.runtime.generation import ContinuousBatcher, Generation
 from predictors.runtime.lifecycle import Lifecycle, State
 from predictors.runtime.logging import request_timings
 from predictors.runtime.metrics import Metrics
@@ -38,7 +41,7 @@ class DataPlane(Generic[Item, Result]):
     def __init__(
         self,
         predictor: Predictor[Item, Any, Result],
-        batcher: Batcher[Any, Result],
+        batcher: Batcher[Any, Result] | ContinuousBatcher[Any, Any, Result],
         lifecycle: Lifecycle,
         settings: RuntimeSettings,
         metrics: Metrics,
@@ -53,11 +56,13 @@ class DataPlane(Generic[Item, Result]):
         self.inputs = {spec.name: spec for spec in predictor.inputs}
         self.outputs = {spec.name: spec for spec in predictor.outputs}
         self._prepares = type(predictor).prepare is not Predictor.prepare
+        self._holds = type(predictor).hold is not Predictor.hold
         self._largest = {
             spec.name: float(np.finfo(DTYPES[spec.datatype]).max)
             for spec in predictor.outputs
             if spec.datatype.startswith("FP")
         }
+        self._key = settings.api_key.get_secret_value().encode()
         self._exchanges = _Exchanges()
         self._bytes = _Bytes(settings.max_queue_bytes, metrics)
         self._refusing = False
@@ -70,6 +75,14 @@ class DataPlane(Generic[Item, Result]):
         reason = "is still loading" if loading else "cannot take new work"
         self._metrics.rejections.labels("not_ready").inc()
         raise Unavailable(f"The model {reason}.", retry_after=5 if loading else 1)
+
+    def check_key(self, given: bytes | str | None) -> None:
+        """Raises Unauthenticated when a key is needed and ``given`` is not it."""
+        if self._key:
+            given = given.encode() if isinstance(given, str) else given
+            # In the same time wherever the first difference is.
+            if given is None or not hmac.compare_digest(given, self._key):
+                raise Unauthenticated("A valid key is needed in the header x-api-key.")
 
     def check_count(self, count: int, field: str) -> None:
         """Raises InvalidValue for an empty request and for more items than the settings allow."""
@@ -96,23 +109,49 @@ class DataPlane(Generic[Item, Result]):
         self.check_accepting()
         loop = asyncio.get_running_loop()
         started = loop.time()
-        limit = self.settings.request_timeout
-        deadline = started + (limit if within is None else min(within, limit))
+        deadline = self._deadline(within)
         timings = request_timings.get({})
         try:
             with self.batcher.admit(len(items)) as room:
-                works = await self._prepare(items, deadline)
-                timings["tokenize_seconds"] = loop.time() - started
-                good = [work for work in works if not isinstance(work, ServiceError)]
-                tokens = [self.predictor.tokens(work) for work in good]
-                try:
-                    outcomes = iter(await room.submit(good, tokens, deadline))
-                finally:
-                    timings["queue_seconds"], timings["infer_seconds"] = (
-                        room.queue_seconds,
-                        room.infer_seconds,
-                    )
+                async with self._held(items, deadline) if self._holds else _NOTHING:
+                    works = await self._prepare(items, deadline)
+                    timings["tokenize_seconds"] = loop.time() - started
+                    good = [work for work in works if not isinstance(work, ServiceError)]
+                    tokens = [self.predictor.tokens(work) for work in good]
+                    try:
+                        outcomes = iter(await room.submit(good, tokens, deadline))
+                    finally:
+                        timings["queue_seconds"], timings["infer_seconds"] = (
+                            room.queue_seconds,
+                            room.infer_seconds,
+                        )
             return [work if isinstance(work, ServiceError) else next(outcomes) for work in works]
+        finally:
+            self._metrics.total_seconds.observe(loop.time() - started)
+
+    @contextlib.asynccontextmanager
+    async def stream(self, item: Item) -> AsyncIterator[Generation[Any, Any, Result]]:
+        """One item's pieces as they come, of a model that generates; leaving ends its sequence.
+
+        Entering raises what infer raises and the item's own error, iterating what ends the sequence early.
+        """
+        self.check_accepting()
+        assert isinstance(self.batcher, ContinuousBatcher)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        deadline = self._deadline(None)
+        try:
+            with self.batcher.admit(1) as room:
+                async with self._held([item], deadline):
+                    (work,) = await self._prepare([item], deadline)
+                    request_timings.get({})["tokenize_seconds"] = loop.time() - started
+                    if isinstance(work, ServiceError):
+                        raise work
+                    generation = room.open(work, self.predictor.tokens(work), deadline)
+                    try:
+                        yield generation
+                    finally:
+                        generation.cancel()
         finally:
             self._metrics.total_seconds.observe(loop.time() - started)
 
@@ -143,7 +182,7 @@ class DataPlane(Generic[Item, Result]):
 
     def exchange(self) -> AbstractContextManager[object]:
         """Around a request and its answer; quiet() waits for those begun before refuse()."""
-        return _UNCOUNTED if self._refusing else self._exchanges
+        return _NOTHING if self._refusing else self._exchanges
 
     def holding(self, size: int) -> AbstractContextManager[object]:
         """Around the time a request's ``size`` bytes are kept. Raises Overloaded when too many are."""
@@ -158,6 +197,21 @@ class DataPlane(Generic[Item, Result]):
     async def quiet(self) -> None:
         """Returns when every exchange that began before refuse() has ended."""
         await self._exchanges.none.wait()
+
+    def _deadline(self, within: float | None) -> float:
+        limit = self.settings.request_timeout
+        return asyncio.get_running_loop().time() + (limit if within is None else min(within, limit))
+
+    @contextlib.asynccontextmanager
+    async def _held(self, items: Sequence[Item], deadline: float) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await stack.enter_async_context(self.predictor.hold(items))
+            except TimeoutError:
+                self._metrics.rejections.labels("deadline").inc()
+                raise DeadlineExceeded("The request was not answered before its deadline.") from None
+            yield
 
     async def _prepare(self, items: Sequence[Item], deadline: float) -> Sequence[Any]:
         if not self._prepares:
@@ -221,7 +275,7 @@ class _Held:
         self._bytes.held -= self._size
 
 
-_UNCOUNTED: AbstractContextManager[object] = contextlib.nullcontext()
+_NOTHING: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
 def _located(error: ServiceError, index: int, place: Place) -> ServiceError:

@@ -48,6 +48,12 @@ class InvalidValue(ServiceError):
     code = "invalid_value"
 
 
+class Unauthenticated(ServiceError):
+    status = 401
+    grpc_code = StatusCode.UNAUTHENTICATED
+    code = "unauthenticated"
+
+
 class NotFound(ServiceError):
     status = 404
     grpc_code = StatusCode.NOT_FOUND

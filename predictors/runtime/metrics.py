@@ -20,6 +20,7 @@ SECONDS = (
 """Bounds of the time histograms, for a model that does not set its own."""
 ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+RATES = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300, 500, 1000)
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "RPC"})
@@ -56,6 +57,16 @@ class Metrics:
             "Padding over all tokens computed, of one engine call.",
             SHARES,
             registry,
+        )
+        self.generated_tokens = Counter("quintet_generated_tokens", "Tokens generated.", registry=registry)
+        self.first_token_seconds = self._seconds(
+            "first_token", "Time from a sequence's arrival to its first token."
+        )
+        self.tokens_per_second = Histogram(
+            "quintet_tokens_per_second",
+            "Tokens generated over the time it took, of one sequence.",
+            buckets=RATES,
+            registry=registry,
         )
         self.engine_failures = Counter(
             "quintet_engine_failures", "Engine calls that raised.", registry=registry

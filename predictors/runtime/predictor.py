@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from predictors.runtime.dataplane import DataPlane
+    from predictors.runtime.generation import Engine
+    from predictors.runtime.metrics import Metrics
 
 Item = TypeVar("Item")
 Work = TypeVar("Work")
@@ -57,6 +61,13 @@ class Predictor(ABC, Generic[Item, Work, Result]):
         """Turns items into work (tokenising). Left as it is, items are the work, on the event loop."""
         return items  # type: ignore[return-value]
 
+    def hold(self, items: Sequence[Item]) -> contextlib.AbstractAsyncContextManager[object]:  # noqa: ARG002
+        """Around all that is done for ``items``: what they need beside the engine (weights loaded on demand).
+
+        Raises ServiceError when they cannot have it now.
+        """
+        return contextlib.nullcontext()
+
     def tokens(self, work: Work) -> int:  # noqa: ARG002
         """What ``work`` costs in a batch."""
         return 1
@@ -73,6 +84,17 @@ class Predictor(ABC, Generic[Item, Work, Result]):
         """The domain routes, if the model has any."""
         return None
 
+    def register(self, metrics: Metrics) -> None:
+        """Metrics of the model's own, once, before it is loaded."""
+
     def description(self) -> Mapping[str, str]:
         """engine, device, dtype and checksum of what is loaded, for /health/detailed and model info."""
         return {}
+
+
+class GenerativePredictor(Predictor[Item, Work, Result]):
+    """A model whose answers come token by token: its sequences are batched continuously (generation.py)."""
+
+    @abstractmethod
+    def engine(self, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> Engine:
+        """What runs the sequences; made before the model is loaded, used only afterwards."""

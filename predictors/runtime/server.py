@@ -30,9 +30,10 @@ from predictors.runtime.batching import Batcher, EngineThread, Limits
 from predictors.runtime.cpus import available_cpus
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import LoadError
+from predictors.runtime.generation import ContinuousBatcher
 from predictors.runtime.lifecycle import Lifecycle
 from predictors.runtime.metrics import Metrics
-from predictors.runtime.predictor import Predictor
+from predictors.runtime.predictor import GenerativePredictor, Predictor
 from predictors.runtime.records import Records
 from predictors.runtime.settings import ENDING_SECONDS, RuntimeSettings
 from predictors.runtime.transports.grpc import Servicer
@@ -90,14 +91,7 @@ class PredictorServer(kserve.ModelServer):
     async def _serve_model(self, http: socket.socket) -> int:
         loop = asyncio.get_running_loop()
         settings, lifecycle, metrics = self._settings, self._lifecycle, self._metrics
-        engine = EngineThread(self._predictor.run, loop)
-        limits = Limits(
-            settings.max_queue_items,
-            settings.max_queue_tokens,
-            settings.max_batch_items,
-            settings.max_batch_tokens,
-        )
-        batcher: Batcher[Any, Any] = Batcher(engine, limits, metrics, self._predictor.padded)
+        batcher = self._batcher(loop)
         tokenizers = ThreadPoolExecutor(settings.threads or available_cpus(), "tokenizer")
         dataplane = DataPlane(self._predictor, batcher, lifecycle, settings, metrics, tokenizers)
         records = Records(metrics)
@@ -131,6 +125,21 @@ class PredictorServer(kserve.ModelServer):
                 await asyncio.wait_for(serving, timeout=2)
             stopping.cancel()
             tokenizers.shutdown(wait=False, cancel_futures=True)
+
+    def _batcher(
+        self, loop: asyncio.AbstractEventLoop
+    ) -> Batcher[Any, Any] | ContinuousBatcher[Any, Any, Any]:
+        predictor, settings, metrics = self._predictor, self._settings, self._metrics
+        predictor.register(metrics)
+        limits = Limits(
+            settings.max_queue_items,
+            settings.max_queue_tokens,
+            settings.max_batch_items,
+            settings.max_batch_tokens,
+        )
+        if isinstance(predictor, GenerativePredictor):
+            return ContinuousBatcher(predictor.engine(loop, metrics), limits, metrics)
+        return Batcher(EngineThread(predictor.run, loop), limits, metrics, predictor.padded)
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         done: asyncio.Future[None] = loop.create_future()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "QUINTET_"
@@ -47,6 +47,8 @@ class RuntimeSettings(BaseSettings):
     threads: int | None = Field(None, ge=1)
     """Threads of the engine, and as many for tokenising. Unset: what affinity and cgroup quota allow."""
 
+    api_key: SecretStr = SecretStr("")
+    """Key that whoever asks the model must send as ``x-api-key``; empty: none is needed."""
     request_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
     """Seconds a request may take from its arrival; then 504. A gRPC deadline can only shorten it."""
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
@@ -97,7 +99,8 @@ class RuntimeSettings(BaseSettings):
 
 
 def _reason(location: tuple[int | str, ...], message: str) -> str:
-    name = f"{PREFIX}{location[0]}: ".upper() if location else ""
+    # A field with names of its own is found under the first of them, which has the prefix.
+    name = f"{PREFIX}{str(location[0]).upper().removeprefix(PREFIX)}: " if location else ""
     return f"{name}{message.removeprefix('Value error, ')}."
 
 

@@ -114,7 +114,7 @@ def grpc_typed(target: Target, items: Items) -> Outputs:
         if spec.datatype == "BYTES":
             tensor.contents.bytes_contents.extend(value.encode() for value in column)
         else:
-            tensor.contents.fp32_contents.extend(column)
+            getattr(tensor.contents, _TYPED[spec.datatype]).extend(column)
     return _grpc(target, request)
 
 
@@ -133,6 +133,14 @@ TRANSPORTS: dict[str, Callable[[Target, Items], Outputs]] = {
     "v2 binary": v2_binary,
     "gRPC typed": grpc_typed,
     "gRPC raw": grpc_raw,
+}
+
+
+_TYPED = {
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BOOL": "bool_contents",
+    "INT64": "int64_contents",
 }
 
 
@@ -156,8 +164,7 @@ def _grpc(target: Target, request: pb.ModelInferRequest) -> Outputs:
         elif output.datatype == "BYTES":
             data = [value.decode() for value in output.contents.bytes_contents]
         else:
-            kind = {"FP32": "fp32_contents", "BOOL": "bool_contents", "INT64": "int64_contents"}
-            data = list(getattr(output.contents, kind[output.datatype]))
+            data = list(getattr(output.contents, _TYPED[output.datatype]))
         outputs.append({"name": output.name, "data": data})
     return _rows(outputs)
 

@@ -35,6 +35,7 @@ class Running:
     folder: Path
     lines: list[str]
     ports: list[int]
+    models: list[str]
 
     def token(self, *scopes: str) -> str:
         command = [
@@ -58,11 +59,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "gateway", folder / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
     config = yaml.safe_load((folder / "gateway" / "local.yaml").read_text())
-    ports = [free_port() for _ in range(5)]
+    models: dict[str, dict] = config["models"]
+    ports = [free_port() for _ in range(3 + 2 * len(models))]
     config["listen"]["port"], config["admin"]["port"], config["portal"]["port"] = ports[:3]
-    config["models"]["prompt_classifier"]["upstream"].update(http_port=ports[3], grpc_port=ports[4])
+    for model, http_port, grpc_port in zip(models.values(), ports[3::2], ports[4::2], strict=True):
+        model["upstream"].update(http_port=http_port, grpc_port=grpc_port)
     (folder / "gateway" / "local.yaml").write_text(yaml.safe_dump(config))
-    demo_checkpoint("prompt_classifier")
+    for name in models:
+        demo_checkpoint(name)
     process = subprocess.Popen(
         [sys.executable, "-m", "hack.local_stack", "--root", str(folder)],
         cwd=ROOT,
@@ -75,23 +79,31 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     lines: list[str] = []
     for line in process.stdout:
         lines.append(line.rstrip())
-        if sum(1 for said in lines if said.startswith("curl ")) == 3:
+        if sum(1 for said in lines if said.startswith("curl ")) == 3 * len(models):
             break
     else:
         pytest.fail(f"ended with {process.wait()}: {lines}")
-    yield Running(process, f"http://127.0.0.1:{ports[0]}", folder, lines, ports)
+    yield Running(process, f"http://127.0.0.1:{ports[0]}", folder, lines, ports, list(models))
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         process.wait(30)
 
 
-def test_the_three_lines_it_prints_can_be_pasted(stack: Running) -> None:
-    curls = [line for line in stack.lines if line.startswith("curl ")]
-    answers = [
-        json.loads(subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout)
-        for line in curls
-    ]
-    domain, v1, v2 = answers
+def test_the_lines_it_prints_can_be_pasted(stack: Running) -> None:
+    """Three for each model: its own route, v1 and v2."""
+    answers: dict[str, list[dict]] = {model: [] for model in stack.models}
+    model = ""
+    for line in stack.lines:
+        if line.startswith("# "):
+            model = line.removeprefix("# ")
+        elif line.startswith("curl "):
+            said = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout
+            answers[model].append(json.loads(said))
+    for domain, v1, v2 in answers.values():
+        assert "error" not in domain
+        assert v1["predictions"]
+        assert v2["outputs"]
+    domain, v1, v2 = answers["prompt_classifier"]
     assert domain["task_type_1"] == ["Code Generation"]
     assert v1["predictions"][0]["task_type_1"] == "Code Generation"
     assert v2["outputs"][0] == {
@@ -100,6 +112,7 @@ def test_the_three_lines_it_prints_can_be_pasted(stack: Running) -> None:
         "shape": [1],
         "data": ["Code Generation"],
     }
+    assert answers["gpt2"][0]["completion"] == "spam"
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)
@@ -138,7 +151,7 @@ def test_the_benchmark_needs_its_own_scope(stack: Running) -> None:
 
 
 def test_health_is_open_and_details_are_not(stack: Running) -> None:
-    assert httpx.get(f"{stack.address}/health").json()["models"] == {"prompt_classifier": True}
+    assert httpx.get(f"{stack.address}/health").json()["models"] == dict.fromkeys(stack.models, True)
     assert httpx.get(f"{stack.address}/prompt-classifier/health").json()["status"] == "healthy"
     assert httpx.get(f"{stack.address}/prompt-classifier/health/detailed").status_code == 401
     headers = {"authorization": f"Bearer {stack.token('infer:prompt_classifier')}"}

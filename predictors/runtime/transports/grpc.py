@@ -93,6 +93,7 @@ class Servicer(InferenceServicer):
         timings: dict[str, float] = {}
         staged = request_timings.set(timings)
         try:
+            self._model.check_key(metadata.get("x-api-key"))
             with self._model.exchange(), self._model.holding(request.ByteSize()):
                 response = await self._infer(request, context, identifier)
             code, size = grpc.StatusCode.OK, response.ByteSize()

@@ -1,0 +1,1 @@
+"""From a checkpoint to the served artifact: once, before serving, with torch, which serving does without."""

