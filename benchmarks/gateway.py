@@ -167,8 +167,8 @@ def throughput(keys: Keys, folder: Path) -> list[str]:
     columns = ("gateway", "requests/s", "times ours", "CPU us a request", "more than ours, us")
     bare, python = (statistics.median(this.rate / that.rate for this, that in pairs[n]) for n in (BARE, PEER))
     verdict = (
-        f"Ours with RS256 does {bare:.2f} of what the same Envoy does when it checks nothing, and {python:.0f}"
-        " times what the proxy in Python does.\n"
+        f"Ours with RS256 does {bare:.2f} of what the same Envoy does when it checks nothing, and"
+        f" {python:.0f} times what the proxy in Python does.\n"
     )
     return ["## A request\n", setting, table(columns, rows), verdict]
 

@@ -59,14 +59,12 @@ class Metrics:
             registry,
         )
         self.generated_tokens = Counter("quintet_generated_tokens", "Tokens generated.", registry=registry)
-        self.first_token_seconds = self._seconds(
-            "first_token", "Time from a sequence's arrival to its first token."
-        )
+        self.first_token_seconds = stage("first_token", "Time from a sequence's arrival to its first token.")
         self.tokens_per_second = Histogram(
             "quintet_tokens_per_second",
             "Tokens generated over the time it took, of one sequence.",
-            buckets=RATES,
-            registry=registry,
+            RATES,
+            registry,
         )
         self.engine_failures = Counter(
             "quintet_engine_failures", "Engine calls that raised.", registry=registry
