@@ -82,10 +82,8 @@ def build(report: Report, *, quick: bool) -> tuple[dict[str, bytes], str]:
         },
     }
     files = artifact_files(outcome.model, encoder.tokenizer, record)
-    return (
-        files,
-        f"{_table(outcome.metrics, quantised)}{outcome.steps} steps, {seconds} s, {processor_seconds} s of processors",
-    )
+    took = f"{outcome.steps} steps, {seconds} s, {processor_seconds} s of processors"
+    return files, _table(outcome.metrics, quantised) + took
 
 
 def _rounded(metrics: Metrics) -> dict[str, float]:
