@@ -294,8 +294,8 @@ def _http_section(cpus: Sequence[int], rounds: int = 7, calls: int = 200) -> str
             added.append(there - here)
     return (
         f"## HTTP\n\nOne caller, a text of a dozen tokens, the demo checkpoint; {rounds} rounds of {calls} "
-        "calls, in turn with direct ones; caller and predictor share the processors. /predict/sentiment adds at the "
-        f"median {report.spread(added[1:])} ms. Wanted: at most 1 ms.\n"
+        "calls, in turn with direct ones; caller and predictor share the processors. /predict/sentiment "
+        f"adds at the median {report.spread(added[1:])} ms. Wanted: at most 1 ms.\n"
     )
 
 
