@@ -10,7 +10,7 @@ from predictors.multitask_nlp.training.__main__ import job, main, parser
 from predictors.multitask_nlp.training.loop import Recipe
 from predictors.multitask_nlp.training.made.recipe import ENCODER, made_recipe
 from predictors.multitask_nlp.training.run import Job
-from predictors.multitask_nlp.training.sources import MADE, PUBLISHED, Sources
+from predictors.multitask_nlp.training.sources import MADE, Sources
 
 
 def asked(*options: str) -> Job:
@@ -20,7 +20,7 @@ def asked(*options: str) -> Job:
 def test_by_default_it_is_what_was_published() -> None:
     found = asked()
     assert found.encoder == "distilbert-base-uncased"
-    assert found.sources == Sources(**PUBLISHED, max_samples=10_000)
+    assert found.sources == Sources("nyu-mll/glue:sst2", "lhoestq/conll2003", "rajpurkar/squad", 10_000, 42)
     assert found.recipe == Recipe(batch_size=16, learning_rate=2e-5, epochs=3, weight_decay=0.01)
     assert found.max_length == 128
 

@@ -77,7 +77,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def job(encoder: Path, data: dict[str, str], output: Path, drops: Drops = ANY) -> Job:
     return Job(
         encoder=str(encoder),
-        sources=Sources(**data),
+        sources=Sources(data["sentiment"], data["ner"], data["qa"]),
         recipe=Recipe(batch_size=4, epochs=1, evaluations=2, learning_rate=1e-3),
         drops=drops,
         output=output,
@@ -120,16 +120,16 @@ def test_a_run_leaves_all_that_made_it_and_a_model_to_serve(
     assert '"sentiment": ' in table["analysis"][0]
 
     query = Query(("sentiment", "ner"), text="Anna went to Rome")
-    folder, registry = (
-        MultitaskNlp(MultitaskSettings(**settings, threads=1))  # pyright: ignore[reportCallIssue]
-        for settings in ({"model_dir": tmp_path / "out" / "served"}, {"model_uri": f"models:/{REGISTERED}/1"})
-    )
+    served = tmp_path / "out" / "served"
+    folder = MultitaskNlp(MultitaskSettings(model_dir=served, threads=1))  # pyright: ignore[reportCallIssue]
+    uri = f"models:/{REGISTERED}/1"
+    registry = MultitaskNlp(MultitaskSettings(model_uri=uri, threads=1))  # pyright: ignore[reportCallIssue]
     for predictor in (folder, registry):
         predictor.load(lambda _: None)
     assert folder.analyse([query]) == registry.analyse([query])
 
-    (served,) = Path(tmp_path / "store").rglob(GRAPH)
-    served.write_bytes(served.read_bytes()[:-1] + b"!")
+    (graph,) = (tmp_path / "store").rglob(GRAPH)
+    graph.write_bytes(graph.read_bytes()[:-1] + b"!")
     with pytest.raises(LoadError, match="the checksum differs"):
         registry.load(lambda _: None)
 
