@@ -29,6 +29,7 @@ from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import report
+from benchmarks.mixes import Sequences, arrival_batches, budget_batches, natural_mix, prompts
 from predictors.prompt_classifier.checkpoint import TARGETS, Checkpoint, load_checkpoint
 from predictors.prompt_classifier.engine import ENGINES, build_engine
 from predictors.runtime.errors import LoadError
@@ -47,7 +48,6 @@ PEERS = {
     SORTED: "the same, sorted by length, at most 1024 padded tokens a batch: the best peer known",
 }
 
-Sequences = Sequence[np.ndarray]
 Contender = Callable[[Sequences], np.ndarray]
 Seconds = Mapping[tuple[str, str], list[float]]
 
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     with console.status("Making the model and the peers (a minute the first time)"):
         checkpoint = load_checkpoint(_checkpoint_folder())
         contenders = {**_peers(checkpoint, options.threads), **_engines(checkpoint, options.threads)}
-    mix = natural_mix(100)
-    cases = {"mix": mix} | {f"1 x {length}": _prompts([length], seed=length) for length in SINGLES}
+    mix = natural_mix(100, VOCAB)
+    cases = {"mix": mix} | {f"1 x {length}": prompts([length], VOCAB, seed=length) for length in SINGLES}
     load_before = os.getloadavg()[0]
     with Progress(console=console) as progress:
         answers = _warm_up(contenders, cases, progress)
@@ -91,18 +91,6 @@ def main(arguments: Sequence[str] = ()) -> None:
         "prompt_classifier_engine", "prompt_classifier: engines on the CPU", packages, sections
     )
     console.print(path.read_text(encoding="utf-8"), markup=False, highlight=False)
-
-
-def natural_mix(count: int) -> list[np.ndarray]:
-    """Prompts with log-normal lengths: mean 65 tokens, at most 200."""
-    sigma = 0.55
-    lengths = np.random.default_rng(SEED).lognormal(np.log(65) - sigma**2 / 2, sigma, count)
-    return _prompts([int(length) for length in lengths.round().clip(4, 200)], SEED)
-
-
-def _prompts(lengths: Sequence[int], seed: int) -> list[np.ndarray]:
-    random = np.random.default_rng(seed)
-    return [np.r_[1, random.integers(4, VOCAB, length - 2), 2] for length in lengths]
 
 
 def _checkpoint_folder() -> Path:
@@ -141,9 +129,9 @@ def _peers(checkpoint: Checkpoint, threads: int) -> dict[str, Contender]:
         return np.asarray(session.run(None, {"input_ids": ids, "attention_mask": mask})[0])
 
     return {
-        EAGER: _batched(eager, _arrival_batches),
-        ARRIVAL: _batched(onnx, _arrival_batches),
-        SORTED: _batched(onnx, _budget_batches),
+        EAGER: _batched(eager, arrival_batches),
+        ARRIVAL: _batched(onnx, arrival_batches),
+        SORTED: _batched(onnx, budget_batches),
     }
 
 
@@ -186,19 +174,6 @@ def _batched(
         return answers
 
     return logits
-
-
-def _arrival_batches(lengths: list[int], size: int = 16) -> list[list[int]]:
-    return [list(range(first, min(first + size, len(lengths)))) for first in range(0, len(lengths), size)]
-
-
-def _budget_batches(lengths: list[int], budget: int = 1024) -> list[list[int]]:
-    batches: list[list[int]] = [[]]
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batches[-1] and lengths[index] * (len(batches[-1]) + 1) > budget:
-            batches.append([])
-        batches[-1].append(index)
-    return batches
 
 
 def _warm_up(

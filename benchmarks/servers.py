@@ -32,10 +32,12 @@ def serving(
     arguments: Sequence[str], ready: str, environment: Mapping[str, str], cpus: Sequence[int]
 ) -> Iterator[int]:
     """The id of ``python ARGUMENTS`` on these processors, once ``ready`` answers 200; ended by SIGTERM."""
+    # QUINTET_CACHE is for make; a predictor would take it for a setting it does not know.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("QUINTET_")}
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

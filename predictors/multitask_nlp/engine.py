@@ -22,7 +22,7 @@ _PUBLISHED = {"sentiment_logits": "logits"}
 """Names that the published artifact gives to outputs of ours."""
 _INPUTS = ("input_ids", "attention_mask")
 
-_UNFUSED = ["SkipLayerNormFusion", "BiasGeluFusion"]
+UNFUSED = ["SkipLayerNormFusion", "BiasGeluFusion"]
 """Optimisations that the profile speaks against: the fused kernels took 5 and 1.6 times as long."""
 
 CHUNK_TOKENS = 192
@@ -124,7 +124,7 @@ def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(
-            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=_UNFUSED
+            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=UNFUSED
         )
     except Exception as error:  # the library raises its own classes, which share no base of theirs
         reason = str(error).splitlines()[0].rstrip(".")

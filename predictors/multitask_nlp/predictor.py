@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,7 @@ _FIELDS = {"sentiment": ("text",), "ner": ("text",), "qa": ("question", "context
 
 _SELF_TEST = (
     Query(("sentiment", "ner"), text="Anna Lind was delighted with the hotel in Lisbon."),
-    Query(("qa",), question="Who wrote it?", context="The report is long. " * 200),
+    Query(("qa",), question="Who wrote it?", context="The report is long. " * 60),
 )
 
 
@@ -79,13 +80,17 @@ class MultitaskNlp(Predictor[Query, Reading, Analysis]):
         self._loaded = False
 
     def load(self, progress: Callable[[str], None]) -> None:
-        settings = self._settings
-        folder = settings.model_dir
-        if settings.model_uri:
-            from predictors.multitask_nlp.registry import fetch
+        uri = self._settings.model_uri
+        if not uri:
+            self._load(self._settings.model_dir, progress)
+            return
+        from predictors.multitask_nlp.registry import fetched
 
-            progress(f"fetching {settings.model_uri}")
-            folder = fetch(settings.model_uri)
+        progress(f"fetching {uri}")
+        with fetched(uri) as folder:
+            self._load(folder, progress)
+
+    def _load(self, folder: Path, progress: Callable[[str], None]) -> None:
         progress("reading the model")
         from predictors.multitask_nlp.engine import Engine
         from predictors.multitask_nlp.tokenizer import NotATokenizer, TextTokenizer
@@ -95,12 +100,22 @@ class MultitaskNlp(Predictor[Query, Reading, Analysis]):
             self._tokenizer = TextTokenizer.from_file(artifact.tokenizer, artifact.max_length)
         except NotATokenizer as error:
             raise LoadError(str(error)) from None
-        self._engine = Engine(artifact.graph, settings.threads or available_cpus())
-        # The buffers for every length that callers will bring are made before the first one comes.
+        self._engine = Engine(artifact.graph, self._settings.threads or available_cpus())
         progress("warming up")
-        for length in (4, 16, 64, artifact.max_length):
-            self._engine.logits([np.full(min(length, artifact.max_length), 1, np.int64)])
+        self._warm_up(artifact.max_length)
         self._loaded = True
+
+    def _warm_up(self, longest: int) -> None:
+        """Makes the buffers for every length that callers will bring before the first one comes."""
+        last = self._tokenizer.vocabulary_size - 1
+        try:
+            for length in (4, 16, 64, longest):
+                self._engine.logits([np.full(min(length, longest), last, np.int64)])
+        except Exception as error:  # ONNX Runtime's classes share no base of their own
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise LoadError(
+                f"The graph does not run on {longest} tokens of a vocabulary of {last + 1}: {reason}."
+            ) from None
 
     def self_test(self) -> None:
         for query, result in zip(_SELF_TEST, self.analyse(_SELF_TEST), strict=True):

@@ -62,6 +62,8 @@ class TextTokenizer:
         self._between, self._pair_suffix = _specials(pair, 0, 1), _specials(pair, 1, None)
         if not self._prefix:
             raise NotATokenizer("The tokenizer puts no token before a text, so there is none to classify by.")
+        probe = tokenizer.encode("a a", add_special_tokens=False)
+        self._takes_spaces = any(begin == 1 for begin, _ in probe.offsets)
 
     @classmethod
     def from_file(cls, file: Path, max_length: int) -> TextTokenizer:
@@ -87,7 +89,7 @@ class TextTokenizer:
         """Runs without the GIL for most of its time; safe to call from several threads."""
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [
-            _document(text, encoding, self._prefix, self._suffix, self.max_length)
+            self._document(text, encoding, self._prefix, self._suffix)
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
@@ -100,27 +102,26 @@ class TextTokenizer:
         for (_, context), question, encoding in zip(pairs, encodings[::2], encodings[1::2], strict=True):
             prefix = [*self._prefix, *question.ids, *self._between]
             fits = len(question.ids) <= self.longest_question
-            documents.append(
-                _document(context, encoding, prefix, self._pair_suffix, self.max_length) if fits else None
-            )
+            documents.append(self._document(context, encoding, prefix, self._pair_suffix) if fits else None)
         return documents
 
-
-def _document(text: str, encoding: Encoding, prefix: list[int], suffix: list[int], length: int) -> Document:
-    ids = encoding.ids
-    offsets = np.array(encoding.offsets, np.int64).reshape(len(ids), 2)
-    room = length - len(prefix) - len(suffix)
-    windows = tuple(
-        Window(
-            np.array([*prefix, *ids[start : start + room], *suffix], np.int64),
-            begin=len(prefix),
-            first=start,
-            count=min(room, len(ids) - start),
-            owned=owned,
+    def _document(self, text: str, encoding: Encoding, prefix: list[int], suffix: list[int]) -> Document:
+        ids = encoding.ids
+        offsets = encoding.offsets
+        if self._takes_spaces:  # SentencePiece: the space before a word is part of its first token
+            offsets = [(b + 1 if text[b].isspace() and b + 1 < e else b, e) for b, e in offsets]
+        room = self.max_length - len(prefix) - len(suffix)
+        windows = tuple(
+            Window(
+                np.array([*prefix, *ids[start : start + room], *suffix], np.int64),
+                begin=len(prefix),
+                first=start,
+                count=min(room, len(ids) - start),
+                owned=owned,
+            )
+            for start, owned in spans(len(ids), room)
         )
-        for start, owned in spans(len(ids), room)
-    )
-    return Document(text, offsets, windows)
+        return Document(text, np.array(offsets, np.int64).reshape(len(ids), 2), windows)
 
 
 def spans(count: int, room: int) -> list[tuple[int, range]]:

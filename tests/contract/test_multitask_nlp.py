@@ -14,6 +14,13 @@ import schemathesis
 from hypothesis import given, settings
 
 from hack.demo_models import demo_checkpoint
+from predictors.multitask_nlp.artifact import read_artifact
+from predictors.multitask_nlp.engine import Engine
+from predictors.multitask_nlp.tokenizer import TextTokenizer
+from predictors.multitask_nlp.training.evaluation import evaluate
+from predictors.multitask_nlp.training.sources import MADE, Sources, load_split
+from predictors.multitask_nlp.training.tracking import tracked
+from predictors.runtime.cpus import available_cpus
 from tests.support.servers import running
 
 JSON = {"content-type": "application/json"}
@@ -192,6 +199,46 @@ def test_a_folder_in_the_published_layout_is_served(tmp_path: Path) -> None:
         httpx.Client(base_url=server.url, timeout=60) as client,
     ):
         assert ask(client, "sentiment", text="What a wonderful film!")["sentiment"] == "positive"
+
+
+def test_weights_of_a_model_registry_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
+    demo = demo_checkpoint("multitask_nlp")
+    with tracked({}, None, tmp_path / "unused") as tracker:
+        tracker.register(demo)
+    environment = {"QUINTET_MODEL_URI": "models:/multitask_nlp@champion", "MLFLOW_ALLOW_FILE_STORE": "true"}
+    with (
+        running("predictors.multitask_nlp", environment) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        checksum = client.get("/health/detailed").json()["checksum"]
+    assert checksum == read_artifact(demo).checksum
+
+
+def test_items_of_one_call_are_one_engine_call_whatever_their_tasks(client: httpx.Client) -> None:
+    def batches() -> tuple[float, float]:
+        lines = client.get("/metrics").text.splitlines()
+        count, items = (
+            next(float(line.split()[1]) for line in lines if line.startswith(f"quintet_batch_items_{part} "))
+            for part in ("count", "sum")
+        )
+        return count, items
+
+    count, items = batches()
+    instances = [{"task": "sentiment", "text": "Good."}, {"task": "ner", "text": "Good."}]
+    predict(client, *instances, {"task": "qa", **README_QA})
+    assert batches() == (count + 1, items + 3)
+
+
+def test_the_demo_is_good_on_wordings_it_has_not_seen() -> None:
+    """As served, on other examples than those it was measured on when it was made."""
+    artifact = read_artifact(demo_checkpoint("multitask_nlp"))
+    tokenizer = TextTokenizer.from_file(artifact.tokenizer, artifact.max_length)
+    unseen = load_split(Sources(MADE, MADE, MADE, max_samples=150, seed=7), "validation")
+    metrics = evaluate(Engine(artifact.graph, available_cpus()).logits, tokenizer, unseen)
+    assert metrics.sentiment_accuracy >= 0.8
+    assert metrics.ner_f1 >= 0.8
+    assert metrics.qa_exact_match >= 80
 
 
 def test_whatever_the_schema_allows_is_answered_as_the_schema_says(client: httpx.Client) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from predictors.multitask_nlp.tasks import TASKS
 
 if TYPE_CHECKING:
     from predictors.multitask_nlp.training.evaluation import Metrics
+    from predictors.multitask_nlp.training.run import Job
+
+PUBLISHED_ENCODER, PUBLISHED_LENGTH = "distilbert-base-uncased", 128
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     # Read when torch is loaded: threads that spin at every barrier suffer from any busy neighbour.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     from predictors.multitask_nlp.training.encoders import NoEncoder
@@ -34,81 +40,99 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    # The original's variables are the defaults, so that its .env files go on working.
+def parser() -> argparse.ArgumentParser:
+    # The original's variables stand in for options, so that its .env files go on working.
     given = os.environ.get
-    parser = argparse.ArgumentParser(prog="python -m predictors.multitask_nlp.training", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="train | export")
+    whole = argparse.ArgumentParser(prog="python -m predictors.multitask_nlp.training", description=__doc__)
+    commands = whole.add_subparsers(required=True, metavar="train | export")
 
     train = commands.add_parser("train", help="train, export, compare with fp32, register")
     train.add_argument("--output", type=Path, required=True, help="folder; a killed run goes on from it")
-    train.add_argument("--made", action="store_true", help="MiniLM on made data: no network, minutes")
     train.add_argument(
-        "--encoder", default=given("MODEL_NAME", "distilbert-base-uncased"), help="name or folder"
+        "--made",
+        action="store_true",
+        help="made data, MiniLM and a recipe for them, where nothing else is said: no network, minutes",
     )
-    for task in ("sentiment", "ner", "qa"):
+    _add_encoder(train)
+    for task in TASKS:
         train.add_argument(f"--{task}-data", help="name on the hub, folder of JSON lines, or made")
-        train.add_argument(f"--{task}-weight", type=float, default=1.0, help="factor on its loss")
-    train.add_argument("--max-samples", type=int, default=int(given("MAX_SAMPLES", "10000")))
+        train.add_argument(f"--{task}-weight", type=float, help="factor on its loss (1)")
     train.add_argument(
-        "--max-length", "--max_seq_length", type=int, default=int(given("MAX_SEQ_LENGTH", "128"))
+        "--max-samples", type=_count, default=given("MAX_SAMPLES"), help="of a task and split, drawn (10000)"
     )
-    train.add_argument("--batch-size", "--batch_size", type=int, default=int(given("BATCH_SIZE", "16")))
-    train.add_argument(
-        "--learning-rate", "--learning_rate", type=float, default=float(given("LEARNING_RATE", "2e-5"))
-    )
-    train.add_argument("--epochs", type=float, default=float(given("EPOCHS", "3")))
-    train.add_argument("--evaluations", type=int, default=3, help="how often, evenly over the run")
-    train.add_argument(
-        "--patience", type=int, default=2, help="evaluations without a better score; 0: no end"
-    )
+    recipe: list[tuple[str, Callable[[str], Any], str]] = [
+        ("batch_size", _count, "examples in a step (16)"),
+        ("learning_rate", float, "at its highest (2e-5)"),
+        ("epochs", float, "of the task with the most batches (3)"),
+        ("evaluations", _count, "how often, evenly over the run (3)"),
+        ("patience", int, "evaluations without a better score that end the run (2); 0: none do"),
+    ]
+    for name, read, words in recipe:
+        train.add_argument(
+            f"--{name.replace('_', '-')}", f"--{name}", type=read, default=given(name.upper()), help=words
+        )
     train.add_argument("--seed", type=int, default=42)
     train.add_argument("--no-register", dest="register", action="store_false", help="stop after the export")
-    train.set_defaults(command=_train)
+    train.set_defaults(command=_train, recipe=[name for name, *_ in recipe])
 
     export = commands.add_parser("export", help="the served folder of a state dict (model.pt)")
     export.add_argument(
         "--weights", type=Path, required=True, help="state dict, read without unpickling code"
     )
-    export.add_argument(
-        "--encoder", default=given("MODEL_NAME", "distilbert-base-uncased"), help="name or folder"
-    )
-    export.add_argument("--max-length", type=int, default=int(given("MAX_SEQ_LENGTH", "128")))
+    _add_encoder(export)
     export.add_argument("--output", type=Path, required=True, help="folder to make")
     export.set_defaults(command=_export)
-    return parser
+    return whole
 
 
-def _train(options: argparse.Namespace) -> int:
-    from predictors.multitask_nlp.training import gate
+def _add_encoder(parser: argparse.ArgumentParser) -> None:
+    given = os.environ.get
+    parser.add_argument(
+        "--encoder", default=given("MODEL_NAME"), help=f"name, package or folder ({PUBLISHED_ENCODER})"
+    )
+    parser.add_argument(
+        *("--max-length", "--max_seq_length"),
+        type=_count,
+        default=given("MAX_SEQ_LENGTH", str(PUBLISHED_LENGTH)),
+        help="tokens in a window (%(default)s)",
+    )
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
+
+
+def job(options: argparse.Namespace) -> Job:
+    """What the options ask for: what they do not say, the made data's recipe or the published one does."""
+    from predictors.multitask_nlp.training.gate import Drops
     from predictors.multitask_nlp.training.loop import Recipe
     from predictors.multitask_nlp.training.made.recipe import ENCODER, made_recipe
-    from predictors.multitask_nlp.training.run import Job, run
+    from predictors.multitask_nlp.training.run import Job
     from predictors.multitask_nlp.training.sources import MADE, PUBLISHED, Sources
 
     default = {task: MADE if options.made else name for task, name in PUBLISHED.items()}
     named = {task: getattr(options, f"{task}_data") or name for task, name in default.items()}
-    weights = {task: getattr(options, f"{task}_weight") for task in PUBLISHED}
-    recipe = Recipe(
-        seed=options.seed,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        epochs=options.epochs,
-        task_weights=weights,
-        evaluations=options.evaluations,
-        patience=options.patience,
-    )
-    job = Job(
-        encoder=ENCODER if options.made else options.encoder,
-        sources=Sources(**named, max_samples=options.max_samples, seed=options.seed),
-        recipe=made_recipe(options.seed) if options.made else recipe,
-        drops=gate.Drops(),
+    recipe = made_recipe(options.seed) if options.made else Recipe(seed=options.seed)
+    weights = {task: weight for task in TASKS if (weight := getattr(options, f"{task}_weight")) is not None}
+    said = {name: value for name in options.recipe if (value := getattr(options, name)) is not None}
+    return Job(
+        encoder=options.encoder or (ENCODER if options.made else PUBLISHED_ENCODER),
+        sources=Sources(**named, max_samples=options.max_samples or Sources.max_samples, seed=options.seed),
+        recipe=replace(recipe, task_weights={**recipe.task_weights, **weights}, **said),
+        drops=Drops(),
         output=options.output,
         max_length=options.max_length,
         register=options.register,
     )
+
+
+def _train(options: argparse.Namespace) -> int:
+    from predictors.multitask_nlp.training.run import run
+
     with _Bar() as bar:
-        summary = run(job, bar)
+        summary = run(job(options), bar)
     sys.stdout.write(f"{summary}\n")
     return 0
 
@@ -116,7 +140,8 @@ def _train(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from predictors.multitask_nlp.training.export import export_weights
 
-    export_weights(options.weights, options.encoder, options.max_length, options.output)
+    encoder = options.encoder or PUBLISHED_ENCODER
+    export_weights(options.weights, encoder, options.max_length, options.output)
     sys.stdout.write(f"written to {options.output}\n")
     return 0
 

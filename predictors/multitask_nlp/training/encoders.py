@@ -33,9 +33,10 @@ def load_encoder(name: str, max_length: int) -> Encoder:
         theirs = AutoTokenizer.from_pretrained(place, use_fast=True)
     except (OSError, ValueError) as error:
         raise NoEncoder(f"The encoder {name} cannot be had: {str(error).splitlines()[0]}") from None
-    positions = getattr(model.config, "max_position_embeddings", max_length)
-    if max_length > positions:
-        raise NoEncoder(f"The encoder {name} reads {positions} tokens at most, not {max_length}.")
+    # RoBERTa's table has two positions more than it reads; its tokenizer says the true number.
+    longest = min(getattr(model.config, "max_position_embeddings", max_length), theirs.model_max_length)
+    if max_length > longest:
+        raise NoEncoder(f"The encoder {name} reads {longest} tokens at most, not {max_length}.")
     # The pooler of a BERT belongs to its pre-training: no head of ours reads it.
     if getattr(model, "pooler", None) is not None:
         model.pooler = None

@@ -126,7 +126,7 @@ def train(
     model.train()
     while state.step < steps and not (recipe.patience and state.without_better >= recipe.patience):
         task, rows = order.at(state.step)
-        rate = _rate(state.step, steps, recipe.warmup)
+        rate = rate_share(state.step, steps, recipe.warmup)
         for group in optimizer.param_groups:
             group["lr"] = group["full_rate"] * rate
         batch = collate(task, [data[task][row] for row in rows], pad_id)
@@ -176,7 +176,8 @@ def _optimizer(model: MultitaskModel, recipe: Recipe) -> torch.optim.AdamW:
     )
 
 
-def _rate(step: int, steps: int, warmup: float) -> float:
+def rate_share(step: int, steps: int, warmup: float) -> float:
+    """What share of the full rate the step ``step`` (from 0) of ``steps`` learns with."""
     rising = max(1, round(steps * warmup))
     return (step + 1) / rising if step < rising else max(0.0, (steps - step) / max(1, steps - rising))
 

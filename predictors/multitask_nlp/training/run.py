@@ -66,8 +66,12 @@ def run(job: Job, observer: Observer) -> str:
     Raises NoData, NoEncoder, CannotResume, GateClosed or CannotWrite. A run that was killed goes on where its
     output folder says, in the same MLflow run.
     """
-    training, validation = (load_split(job.sources, split) for split in ("train", "validation"))
-    hashes = {f"{task}_sha256": digest(training.of(task)) for task in TASKS}
+    training, validation = load_split(job.sources, "train"), load_split(job.sources, "validation")
+    hashes = {
+        f"{task}_{name}_sha256": digest(split.of(task))
+        for name, split in (("train", training), ("validation", validation))
+        for task in TASKS
+    }
     identity = hashlib.sha256(
         json.dumps([job.encoder, job.max_length, dataclasses.asdict(job.recipe), hashes]).encode()
     ).hexdigest()
@@ -97,7 +101,7 @@ def run(job: Job, observer: Observer) -> str:
         gate.check(outcome.metrics, quantised, job.drops)
         if not job.register:
             return f"written to {job.output}"
-        uri = tracker.register(job.output / "served", Path(__file__).parents[2])
+        uri = tracker.register(job.output / "served")
         return f"registered as {uri}, written to {job.output}"
 
 

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from predictors.multitask_nlp.registry import ALLOW_FILES
+from predictors.multitask_nlp.registry import prepare_mlflow
 from predictors.multitask_nlp.training.evaluation import Metrics
 
 EXPERIMENT = "multitask_nlp_experiment"
@@ -19,6 +19,8 @@ ALIAS = "champion"
 LOSS_EVERY = 20
 """Steps between two losses that are logged: each is the mean of those in between."""
 
+_PACKAGE = Path(__file__).parents[2]
+"""predictors/, which the logged model brings along: it runs without a checkout."""
 _LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
 _SERVING = (
     *("onnxruntime", "tokenizers", "numpy", "orjson", "fastapi", "pydantic", "pydantic-settings"),
@@ -60,11 +62,8 @@ class Tracker:
 
         mlflow.log_metrics(dict(metrics))
 
-    def register(self, folder: Path, code: Path) -> str:
-        """The served folder as a new version of the registered model, which the alias then names; its URI.
-
-        ``code``: the folder of the package ``predictors``, which the logged model brings along.
-        """
+    def register(self, folder: Path) -> str:
+        """The served folder as a new version of the registered model, which the alias then names; its URI."""
         import mlflow
         import mlflow.pyfunc
         import pandas as pd
@@ -77,7 +76,7 @@ class Tracker:
             name="model",
             python_model=str(Path(__file__).with_name("logged_model.py")),
             artifacts={"checkpoint": str(folder)},
-            code_paths=[str(code)],
+            code_paths=[str(_PACKAGE)],
             signature=ModelSignature(inputs=inputs, outputs=outputs),
             input_example=pd.DataFrame(_EXAMPLE),
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in _SERVING],
@@ -91,12 +90,10 @@ class Tracker:
 @contextmanager
 def tracked(parameters: Mapping[str, Any], resumed: str | None, default_store: Path) -> Iterator[Tracker]:
     """A new run, or the one a resumed training began. The store is MLFLOW_TRACKING_URI or a folder."""
-    os.environ.setdefault(ALLOW_FILES, "true")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    prepare_mlflow()
     import mlflow
 
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(default_store.resolve().as_uri())
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or default_store.resolve().as_uri())
     mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     with mlflow.start_run(run_id=resumed) as run:
         if resumed is None:

@@ -1,34 +1,26 @@
-"""A tokenizer of whole words and single characters: small enough to see what happens."""
-
-# The library's setters are not in its stubs.
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from predictors.multitask_nlp.tokenizer import TextTokenizer
-
-CLS, SEP, UNK = 1, 2, 3
-SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
-
-
-def make_tokenizer() -> Tokenizer:
-    """WordPiece as BERT's: lower case, accents stripped, every letter a token or a continuation."""
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'\"-&$日本語"
-    pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
-    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)],
-    )
-    return tokenizer
+from tests.support.multitask_nlp import make_tokenizer, write_encoder, write_served
 
 
 @pytest.fixture
 def tokenizer() -> TextTokenizer:
     return TextTokenizer(make_tokenizer(), max_length=32)
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    write_encoder(folder := tmp_path_factory.mktemp("encoder"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that serving reads, with random weights: fit for what does not depend on answers."""
+    write_served(folder := tmp_path_factory.mktemp("small") / "served")
+    return folder

@@ -196,7 +196,7 @@ class TestAnswer:
 
     @given(seed=st.integers(0, 10_000), length=st.integers(1, 120), most=st.integers(1, 8))
     def test_it_is_what_a_loop_over_all_spans_finds(self, seed: int, length: int, most: int) -> None:
-        from tests.unit.multitask_nlp.conftest import make_tokenizer
+        from tests.support.multitask_nlp import make_tokenizer
 
         document = asked(TextTokenizer(make_tokenizer(), 32), "a " * length)
         rng = np.random.default_rng(seed)

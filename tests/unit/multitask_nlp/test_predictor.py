@@ -1,16 +1,21 @@
-"""What callers may ask: one item of v1 or v2, read."""
+"""What callers may ask, and what a small model makes of it."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from predictors.multitask_nlp.predictor import MultitaskNlp
+from predictors.multitask_nlp.artifact import MANIFEST
+from predictors.multitask_nlp.engine import Engine, Logits
+from predictors.multitask_nlp.predictor import MultitaskNlp, Reading
 from predictors.multitask_nlp.settings import MultitaskSettings
 from predictors.multitask_nlp.tasks import Analysis, Answer, Entity, Query, Sentiment
-from predictors.runtime.errors import InvalidValue
+from predictors.runtime.errors import Internal, InvalidValue, LoadError
 
 
 @pytest.fixture
@@ -86,3 +91,65 @@ def test_an_answer_has_the_outputs_of_its_tasks_only(predictor: MultitaskNlp) ->
         "answer_score": 0.7,
         "no_answer": False,
     }
+
+
+@pytest.fixture
+def loaded(served: Path) -> MultitaskNlp:
+    predictor = MultitaskNlp(MultitaskSettings(model_dir=served, threads=1))  # pyright: ignore[reportCallIssue]
+    predictor.load(lambda _: None)
+    return predictor
+
+
+def test_it_passes_its_own_test(loaded: MultitaskNlp) -> None:
+    loaded.self_test()
+
+
+def test_two_tasks_of_a_text_are_one_reading(loaded: MultitaskNlp) -> None:
+    both, one = loaded.prepare([Query(("sentiment", "ner"), text="a b"), Query(("ner",), text="a b")])
+    assert isinstance(both, Reading)
+    assert isinstance(one, Reading)
+    assert loaded.tokens(both) == loaded.tokens(one) == 4
+
+
+class Counting(Engine):
+    """How many sequences there were in each pass of the encoder."""
+
+    passes: list[int]
+
+    def _pass(self, session: Any, sequences: Any) -> list[Logits]:
+        self.passes.append(len(sequences))
+        return super()._pass(session, sequences)
+
+
+def test_tasks_share_a_pass_of_the_encoder(loaded: MultitaskNlp, served: Path) -> None:
+    loaded._engine = engine = Counting(loaded._artifact.graph, 1)
+    engine.passes = []
+    loaded.analyse(
+        [
+            Query(("sentiment",), text="a b c d e"),
+            Query(("sentiment", "ner"), text="a b c d e"),
+            Query(("qa",), question="q", context="a b c"),
+        ]
+    )
+    assert engine.passes == [3]
+
+
+def test_a_graph_that_reads_less_than_its_folder_says(served: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    shutil.copytree(served, folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "max_length": 65}))
+    predictor = MultitaskNlp(MultitaskSettings(model_dir=folder, threads=1))  # pyright: ignore[reportCallIssue]
+    with pytest.raises(LoadError, match="does not run on 65 tokens"):
+        predictor.load(lambda _: None)
+
+
+class Broken(Engine):
+    def logits(self, sequences: Any) -> list[Logits]:
+        return [Logits(*(part * np.nan for part in found)) for found in super().logits(sequences)]
+
+
+def test_what_is_not_finite_is_no_answer(loaded: MultitaskNlp) -> None:
+    loaded._engine = Broken(loaded._artifact.graph, 1)
+    (found,) = loaded.analyse([Query(("ner",), text="a b")])
+    assert isinstance(found, Internal)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from predictors.multitask_nlp.tokenizer import TextTokenizer, spans
-from tests.unit.multitask_nlp.conftest import CLS, SEP
+from predictors.multitask_nlp.decoding.ner import first_tokens
+from predictors.multitask_nlp.tokenizer import NotATokenizer, TextTokenizer, spans
+from predictors.multitask_nlp.words import words
+from tests.support.multitask_nlp import CLS, SEP
 
 
 @given(count=st.integers(0, 500), room=st.integers(2, 60))
@@ -67,3 +70,30 @@ def test_offsets_count_code_points(tokenizer: TextTokenizer, text: str) -> None:
     (document,) = tokenizer.texts([text])
     assert all(0 <= begin < end <= len(text) for begin, end in document.offsets)
     assert text[document.offsets[-1][0] : document.offsets[-1][1]].lower() in {"t", "a", "k", "c"}
+
+
+def sentencepiece(*, specials: bool = True) -> Tokenizer:
+    """As ALBERT, XLM-R and DeBERTa have it: ``▁`` stands for the space before a word."""
+    pieces = ["[UNK]", "[CLS]", "[SEP]", *"▁abcdo"]
+    tokenizer = Tokenizer(
+        models.BPE({p: i for i, p in enumerate([*pieces, "▁b"])}, [("▁", "b")], unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
+    if specials:
+        tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B [SEP]",
+            special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+        )
+    return tokenizer
+
+
+def test_a_space_is_no_part_of_the_word_after_it() -> None:
+    (document,) = TextTokenizer(sentencepiece(), 32).texts(["a bo  b"])
+    found = first_tokens(document, words(document.text))
+    assert [document.text[slice(*document.offsets[token])] for token in found] == ["a", "b", "b"]
+
+
+def test_a_tokenizer_without_a_first_special_is_refused() -> None:
+    with pytest.raises(NotATokenizer, match="none to classify by"):
+        TextTokenizer(sentencepiece(specials=False), 32)

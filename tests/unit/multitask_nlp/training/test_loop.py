@@ -12,7 +12,7 @@ import torch
 
 from predictors.multitask_nlp.training.evaluation import Metrics
 from predictors.multitask_nlp.training.features import IGNORED, Feature
-from predictors.multitask_nlp.training.loop import CannotResume, Outcome, Recipe, train
+from predictors.multitask_nlp.training.loop import CannotResume, Outcome, Recipe, rate_share, train
 from predictors.multitask_nlp.training.model import MultitaskModel
 
 RECIPE = Recipe(seed=3, batch_size=4, learning_rate=3e-3, epochs=2, evaluations=2, patience=0)
@@ -111,6 +111,23 @@ def test_a_folder_of_another_run_is_refused(make_model: ModelMaker, tmp_path: Pa
     run(make_model, Watch(), folder=tmp_path)
     with pytest.raises(CannotResume, match="other settings or data"):
         train(make_model(), data(), RECIPE, scored(0.1), Watch(), folder=tmp_path, identity="b")
+
+
+def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_to_nothing() -> None:
+    shares = [rate_share(step, 100, 0.1) for step in range(100)]
+    assert shares[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    assert shares[10] == 1.0
+    assert shares[55] == pytest.approx(0.5)
+    assert shares[99] == pytest.approx(1 / 90)
+    assert rate_share(100, 100, 0.1) == 0.0
+
+
+def test_gradients_are_clipped(make_model: ModelMaker) -> None:
+    """At a norm of 0 nothing is left to learn from."""
+    before = {name: tensor.clone() for name, tensor in make_model().state_dict().items()}
+    recipe = replace(RECIPE, clip=0.0, weight_decay=0.0, epochs=0.25, evaluations=1)
+    after = train(make_model(), data(), recipe, scored(0.1), Watch()).model.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
 def test_frozen_layers_stay_as_they_are(make_model: ModelMaker) -> None:

@@ -1,0 +1,61 @@
+"""The command line: what is said there goes first, then the original's variables, then the recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from predictors.multitask_nlp.training.__main__ import job, main, parser
+from predictors.multitask_nlp.training.loop import Recipe
+from predictors.multitask_nlp.training.made.recipe import ENCODER, made_recipe
+from predictors.multitask_nlp.training.run import Job
+from predictors.multitask_nlp.training.sources import MADE, Sources
+
+
+def asked(*options: str) -> Job:
+    return job(parser().parse_args(["train", "--output", "x", *options]))
+
+
+def test_by_default_it_is_what_was_published() -> None:
+    found = asked()
+    assert found.encoder == "distilbert-base-uncased"
+    assert found.sources == Sources("nyu-mll/glue:sst2", "lhoestq/conll2003", "rajpurkar/squad", 10_000, 42)
+    assert found.recipe == Recipe(batch_size=16, learning_rate=2e-5, epochs=3, weight_decay=0.01)
+    assert found.max_length == 128
+
+
+def test_the_originals_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "MODEL_NAME": "other",
+        "EPOCHS": "1",
+        "MAX_SEQ_LENGTH": "64",
+        "BATCH_SIZE": "8",
+    }.items():
+        monkeypatch.setenv(name, value)
+    found = asked("--batch_size", "4")
+    assert (found.encoder, found.max_length, found.recipe.epochs) == ("other", 64, 1)
+    assert found.recipe.batch_size == 4
+
+
+def test_made_data_bring_their_recipe_and_what_is_said_changes_it() -> None:
+    assert (asked("--made").encoder, asked("--made").recipe) == (ENCODER, made_recipe(42))
+    found = asked("--made", "--epochs", "1", "--qa-weight", "2", "--ner-data", "mine")
+    assert (found.recipe.epochs, found.recipe.batch_size) == (1, made_recipe(42).batch_size)
+    assert found.recipe.task_weights == {"sentiment": 1, "ner": 1, "qa": 2}
+    assert (found.sources.sentiment, found.sources.ner) == (MADE, "mine")
+
+
+@pytest.mark.parametrize("options", [["--batch-size", "0"], ["--epochs", "many"], ["--max-samples", "-1"]])
+def test_a_value_that_makes_no_sense(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        asked(*options)
+    assert f"argument {options[0]}" in capsys.readouterr().err
+
+
+def test_an_error_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["train", "--made", "--output", str(tmp_path), "--ner-data", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert status == 1
+    assert error.startswith(f"error: {tmp_path}/train.jsonl cannot be read")
+    assert len(error.splitlines()) == 1
