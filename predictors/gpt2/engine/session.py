@@ -41,6 +41,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # The graph has its operators chosen; what the optimiser would fuse further runs slower.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         # A thread that waits for the next step must not take a processor from the tokeniser and the server.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
