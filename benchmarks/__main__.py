@@ -5,7 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("runtime_overhead", "prompt_classifier_engine", "http_latency", "open_loop", "gateway")
+BENCHMARKS = (
+    "runtime_overhead",
+    "prompt_classifier_engine",
+    "gpt2_engine",
+    "http_latency",
+    "open_loop",
+    "gateway",
+)
 
 
 def main(names: list[str]) -> int:
