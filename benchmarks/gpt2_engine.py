@@ -22,7 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 import numpy as np
@@ -40,7 +40,7 @@ from predictors.gpt2.engine.session import Session
 from predictors.gpt2.shape import END_OF_TEXT, VOCAB
 from predictors.gpt2.tokenizer import TextTokenizer
 from predictors.runtime.generation import decode
-from tests.support.gpt2 import state_dict, transformers_model, write_artifact
+from tests.support.gpt2 import state_dict, transformers_model, write_artifact, write_vocabulary
 
 CACHE = Path.home() / ".cache" / "quintet" / "bench" / "gpt2"
 LLAMA = ("llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy")
@@ -173,12 +173,12 @@ def _quantised(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
     return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
-def _transformers(model: GPT2LMHeadModel) -> Contender:
+def _transformers(model: Any) -> Contender:
     def run(streams: int, prompt: int, new: int) -> float:
         ids = torch.from_numpy(_prompts(streams, prompt))
         began = time.perf_counter()
         with torch.inference_mode():
-            model.generate(  # pyright: ignore[reportCallIssue]
+            model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=False,
@@ -200,8 +200,8 @@ def _llama(threads: int) -> Iterator[Contender]:
         subprocess.run([uv, "venv", "--python", sys.executable, str(CACHE / "llama")], check=True)
         subprocess.run([uv, "pip", "install", "--python", str(python), *LLAMA], check=True)
     script = Path(__file__).parent / "peers" / "gpt2_llama.py"
-    vocabulary = demo_checkpoint("gpt2") / "published"
-    command = [str(python), str(script), str(vocabulary), str(CACHE / "base.gguf"), str(threads)]
+    write_vocabulary(CACHE)
+    command = [str(python), str(script), str(CACHE), str(CACHE / "base.gguf"), str(threads)]
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -25,7 +26,8 @@ class _WithPast(nn.Module):
         self.model = model
 
     def forward(self, ids: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
-        body, heads = self.model.transformer, self.model.config.n_head
+        body: Any = self.model.transformer
+        heads = self.model.config.n_head
         before, length = past[0].shape[2], ids.shape[1]
         x = body.wte(ids) + body.wpe(torch.arange(before, before + length))
         places = torch.arange(before + length)
@@ -49,8 +51,8 @@ class _WithPast(nn.Module):
         return logits, *presents
 
 
-def _linear(layer: nn.Module, x: Tensor) -> Tensor:
-    return x @ layer.weight + layer.bias  # pyright: ignore[reportOperatorIssue]
+def _linear(layer: Any, x: Tensor) -> Tensor:
+    return x @ layer.weight + layer.bias
 
 
 class Loop:
