@@ -115,6 +115,14 @@ def test_a_newcomer_that_ends_with_its_first_token_is_not_decoded(model: Model) 
     ]
 
 
+def test_a_text_in_the_wrong_slot_is_seen(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [prompt_ids(9, seed) for seed in range(3)]
+    assert model.session.dependence(prompts) < 0.05
+    read = Session.read
+    monkeypatch.setattr(Session, "read", lambda self, _, *rest: read(self, 0, *rest))
+    assert model.session.dependence(prompts) > 0.2
+
+
 def test_pieces_make_up_the_text_and_usage_counts(model: Model) -> None:
     decoder = TextDecoder()
     decoder.join(Work(model, prompt_ids(6), 9, Sampling(0.8, 0.9, 50, 3), echo=True, prompt_tokens=6))
