@@ -9,6 +9,7 @@ BENCHMARKS = (
     "runtime_overhead",
     "prompt_classifier_engine",
     "multitask_nlp_engine",
+    "gpt2_engine",
     "http_latency",
     "open_loop",
     "gateway",

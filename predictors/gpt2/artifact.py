@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from predictors.gpt2.shape import LABELS, VOCAB, ModelShape
 from predictors.runtime.errors import LoadError
 
-FORMAT = 1
+FORMAT = 2
 """Of the manifest and of what the graph takes and gives; another number is another converter's work."""
 MANIFEST = "manifest.json"
 GRAPH, WEIGHTS, TOKENIZER = "model.onnx", "weights.bin", "tokenizer.json"
@@ -37,7 +37,7 @@ class Shape(_Strict):
 
 
 class Manifest(_Strict):
-    format: Literal[1]
+    format: Literal[2]
     shape: Shape
     tied: bool
     """Whether the head's weights are the embedding's."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "QUINTET_"
@@ -91,17 +91,25 @@ class RuntimeSettings(BaseSettings):
         try:
             settings = cls()  # pyright: ignore[reportCallIssue]  # the environment fills them
         except ValidationError as error:
-            reasons += [_reason(entry["loc"], entry["msg"]) for entry in error.errors()]
+            reasons += [_reason(cls, entry["loc"], entry["msg"]) for entry in error.errors()]
             raise SettingsError(reasons) from None
         if reasons:
             raise SettingsError(reasons)
         return settings
 
 
-def _reason(location: tuple[int | str, ...], message: str) -> str:
-    # A field with names of its own is found under the first of them, which has the prefix.
-    name = f"{PREFIX}{str(location[0]).upper().removeprefix(PREFIX)}: " if location else ""
+def _reason(cls: type[RuntimeSettings], location: tuple[int | str, ...], message: str) -> str:
+    name = f"{_given_name(cls, str(location[0]))}: " if location else ""
     return f"{name}{message.removeprefix('Value error, ')}."
+
+
+def _given_name(cls: type[RuntimeSettings], found: str) -> str:
+    """The variable a wrong value came from. A field with several names is ``found`` under its first."""
+    for field in cls.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices) and found in field.validation_alias.choices:
+            names = [str(choice).upper() for choice in field.validation_alias.choices]
+            return next((name for name in names if name in os.environ), names[0])
+    return f"{PREFIX}{found.upper()}"
 
 
 def _unknown_names(cls: type[RuntimeSettings], environment: Mapping[str, str]) -> Iterable[str]:

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn import functional
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from predictors.gpt2.artifact import Artifact
 from predictors.gpt2.convert.vocabulary import FILES
 from predictors.gpt2.convert.write import convert
+from predictors.gpt2.engine.session import Session
 from predictors.gpt2.shape import HEAD_SIZE, VOCAB, ModelShape, expected_shapes
 
 
@@ -62,6 +64,61 @@ def write_artifact(folder: Path, state: dict[str, torch.Tensor], name: str = "mo
     write_vocabulary(folder)
     torch.save(state, folder / f"{name}.pth")
     return convert(folder / f"{name}.pth", folder / name)
+
+
+def transformers_model(state: dict[str, torch.Tensor]) -> GPT2LMHeadModel:
+    """transformers' own model with the weights of a published state dict (``ff.layers``, tied)."""
+    tensors = {key: value for key, value in state.items() if not key.endswith(".mask")}
+    renamed = {
+        "transformer.wte.weight": tensors["tok_emb.weight"],
+        "transformer.wpe.weight": tensors["pos_emb.weight"],
+        "lm_head.weight": tensors["tok_emb.weight"],
+    }
+    norms, linears = {}, {}
+    layers = sum(key.endswith("norm1.scale") for key in tensors)
+    for layer in range(layers):
+        ours, theirs = f"trf_blocks.{layer}", f"transformer.h.{layer}"
+        norms |= {f"{ours}.norm1": f"{theirs}.ln_1", f"{ours}.norm2": f"{theirs}.ln_2"}
+        linears |= {
+            f"{ours}.att.out_proj": f"{theirs}.attn.c_proj",
+            f"{ours}.ff.layers.0": f"{theirs}.mlp.c_fc",
+            f"{ours}.ff.layers.2": f"{theirs}.mlp.c_proj",
+        }
+        for kind in ("weight", "bias"):
+            parts = [tensors[f"{ours}.att.W_{part}.{kind}"] for part in ("query", "key", "value")]
+            joined = torch.cat(parts)
+            renamed[f"{theirs}.attn.c_attn.{kind}"] = joined.T if kind == "weight" else joined
+    for ours, theirs in {**norms, "final_norm": "transformer.ln_f"}.items():
+        renamed[f"{theirs}.weight"] = tensors[f"{ours}.scale"]
+        renamed[f"{theirs}.bias"] = tensors[f"{ours}.shift"]
+    for ours, theirs in linears.items():
+        renamed[f"{theirs}.weight"] = tensors[f"{ours}.weight"].T
+        renamed[f"{theirs}.bias"] = tensors[f"{ours}.bias"]
+    context, hidden = tensors["pos_emb.weight"].shape
+    config = GPT2Config(
+        n_positions=context, n_embd=hidden, n_layer=layers, n_head=hidden // HEAD_SIZE, use_cache=True
+    )
+    model = GPT2LMHeadModel(config).eval()
+    model.load_state_dict(renamed)
+    return model
+
+
+def all_logits(session: Session, ids: Sequence[int]) -> np.ndarray:
+    """What the engine says after each of ``ids`` [length, vocabulary]."""
+    rows = np.empty((len(ids), VOCAB), np.float32)
+    for place, token in enumerate(ids):
+        top = session.read(0, [token], place, VOCAB)
+        rows[place, top.ids[0]] = top.logits[0]
+    return rows
+
+
+def perplexity(logits: np.ndarray, ids: Sequence[int]) -> float:
+    """Of ``ids`` after the first, from what was said after each [length, vocabulary]."""
+    logits = logits[:-1].astype(np.float64)
+    most = logits.max(-1)
+    sums = most + np.log(np.exp(logits - most[:, None]).sum(-1))
+    said = logits[np.arange(len(logits)), list(ids[1:])]
+    return float(np.exp((sums - said).mean()))
 
 
 class Reference:

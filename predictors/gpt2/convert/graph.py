@@ -3,8 +3,8 @@
 Inputs: ``ids`` and ``positions`` [B, S] int64; ``lengths`` [B] int32, each sequence's tokens without the last
 one; ``total`` int32, the longest of them with it; ``k`` [1] int64; and per layer ``keys.i``, ``values.i``
 [B, heads, context, 64], which come back, extended, as ``keys.i.next``, ``values.i.next`` in the same memory.
-Outputs, of each sequence's last token: ``logits`` [B, outputs], and of a language model the ``k`` largest as
-``top_logits`` and ``top_ids`` [B, k]: the whole row need not leave the engine.
+Outputs, of each sequence's last token: of a classifier ``logits`` [B, labels], of a language model the ``k``
+largest logits as ``top_logits`` and ``top_ids`` [B, k]: the whole row need not leave the engine.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from onnx import TensorProto, helper
 from predictors.gpt2.convert.checkpoint import Checkpoint
 from predictors.gpt2.shape import HEAD_SIZE
 
-BLOCK = 32
-"""Weights that share one scale."""
 _MICROSOFT = "com.microsoft"
 _PAGE = 4096
 
@@ -63,6 +61,7 @@ class _Weights:
 class _Graph:
     def __init__(self, checkpoint: Checkpoint, weights: _Weights) -> None:
         self._shape, self._tensors, self._tied = checkpoint.shape, checkpoint.tensors, checkpoint.tied
+        self._block_size = block_size(checkpoint.shape.hidden)
         self._weights = weights
         self._nodes: list[onnx.NodeProto] = []
         self._constants = [helper.make_tensor("last", TensorProto.INT64, [], [-1])]
@@ -89,7 +88,7 @@ class _Graph:
     def _embed(self) -> tuple[str, str]:
         weights = self._weights
         table = self._tensors["tok_emb.weight"]
-        quantised, scales = quantise(table)
+        quantised, scales = quantise(table, self._block_size)
         weights.add("tok_emb.quantised", quantised.reshape(table.shape))
         weights.add("tok_emb.scales", scales)
         tokens = self._node(
@@ -98,17 +97,14 @@ class _Graph:
             "tokens",
             microsoft=True,
             bits=8,
-            block_size=BLOCK,
+            block_size=self._block_size,
             gather_axis=0,
             quantize_axis=1,
         )
-        table = weights.add("pos_emb", self._tensors["pos_emb.weight"])
+        table = weights.add("pos_emb", self._tensors["pos_emb.weight"].astype(np.float16))
         places = self._node("Gather", [table, "positions"], "places")
-        residual = self._node("Add", [tokens, places], "embedded")
-        normed = self._node(
-            "LayerNormalization", [residual, *self._norm("trf_blocks.0.norm1")], "normed", epsilon=1e-5
-        )
-        return residual, normed
+        places = self._node("Cast", [places], "places.float", to=TensorProto.FLOAT)
+        return self._add_norm("trf_blocks.0.norm1", tokens, places)
 
     def _block(self, name: str, layer: int, residual: str, normed: str, after: str) -> tuple[str, str]:
         """One block and the norm behind it, whose residual sum comes with it."""
@@ -145,11 +141,10 @@ class _Graph:
             bias = self._weights.add("out_head.bias", self._tensors["out_head.bias"])
             self._node("Gemm", [last, weight, bias], "logits", transB=1)
             return
-        blocks = shape.hidden // BLOCK
+        blocks = shape.hidden // self._block_size
         if self._tied:
-            weight = self._weights.alias(
-                "out_head.quantised", "tok_emb.quantised", (shape.outputs, blocks, BLOCK)
-            )
+            size = (shape.outputs, blocks, self._block_size)
+            weight = self._weights.alias("out_head.quantised", "tok_emb.quantised", size)
             scales = self._weights.alias("out_head.scales", "tok_emb.scales", (shape.outputs * blocks,))
             self._product(last, [weight, scales], "logits", shape.outputs, shape.hidden)
         else:
@@ -162,7 +157,7 @@ class _Graph:
         return self._linear(name, x, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
 
     def _linear(self, name: str, x: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
-        quantised, scales = quantise(weight)
+        quantised, scales = quantise(weight, self._block_size)
         inputs = [
             self._weights.add(f"{name}.quantised", quantised),
             self._weights.add(f"{name}.scales", scales.reshape(-1)),
@@ -180,21 +175,14 @@ class _Graph:
             N=rows,
             K=columns,
             bits=8,
-            block_size=BLOCK,
+            block_size=self._block_size,
             accuracy_level=4,  # activations in 8 bits too, a scale a block
         )
 
     def _add_norm(self, name: str, residual: str, x: str) -> tuple[str, str]:
-        total, normed = f"{name}.residual", f"{name}.normed"
-        self._nodes.append(
-            helper.make_node(
-                "SkipLayerNormalization",
-                [residual, x, *self._norm(name)],
-                [normed, "", "", total],
-                domain=_MICROSOFT,
-                epsilon=1e-5,
-            )
-        )
+        # Not SkipLayerNormalization, which does the two in one, four times as slowly.
+        total = self._node("Add", [residual, x], f"{name}.residual")
+        normed = self._node("LayerNormalization", [total, *self._norm(name)], f"{name}.normed", epsilon=1e-5)
         return total, normed
 
     def _norm(self, name: str) -> list[str]:
@@ -231,18 +219,25 @@ class _Graph:
         return inputs + self._caches("")
 
     def _outputs(self) -> list[onnx.ValueInfoProto]:
-        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", self._shape.outputs])]
-        if not self._shape.classifies:
-            outputs += [
+        if self._shape.classifies:
+            size = ["batch", self._shape.outputs]
+            outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, size)]
+        else:
+            outputs = [
                 helper.make_tensor_value_info("top_logits", TensorProto.FLOAT, ["batch", "top"]),
                 helper.make_tensor_value_info("top_ids", TensorProto.INT64, ["batch", "top"]),
             ]
         return outputs + self._caches(".next")
 
 
-def quantise(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of weights [rows, columns]: 8 bits around 128 [rows, blocks, BLOCK], a scale a block [rows, blocks]."""
-    blocks = weight.reshape(weight.shape[0], -1, BLOCK)
+def block_size(hidden: int) -> int:
+    """Weights that share one scale. More are faster to multiply, fewer are closer to what they stand for."""
+    return 128 if hidden % 128 == 0 else 64
+
+
+def quantise(weight: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of weights [rows, columns]: 8 bits around 128 [rows, blocks, block], a scale a block [rows, blocks]."""
+    blocks = weight.reshape(weight.shape[0], -1, block)
     scales = np.abs(blocks).max(-1) / 127
     scales[scales == 0] = 1
     quantised = np.rint(blocks / scales[..., None]) + 128

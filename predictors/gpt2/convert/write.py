@@ -43,7 +43,7 @@ def convert(
     checkpoint = read_checkpoint(checkpoint_file, trust_pickle=trust_pickle)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
     except OSError as error:
         raise LoadError(f"{target} cannot be written: {error.strerror}.") from None
     try:

@@ -144,8 +144,11 @@ class _Batch:
         if self._reading:
             move(last + 1, last, self._reading.read)
 
-    def step(self) -> list[News]:
-        return self._extend() + self._read()
+    def step(self) -> Iterator[News]:
+        """Whoever ends must have left before the next news is asked for."""
+        # Reading first: a newcomer then takes part in this very step.
+        yield from self._read()
+        yield from self._extend()
 
     def _extend(self) -> list[News]:
         decoding = self._decoding

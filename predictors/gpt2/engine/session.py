@@ -41,6 +41,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # The graph has its operators chosen; what the optimiser would fuse further runs slower.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         # A thread that waits for the next step must not take a processor from the tokeniser and the server.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
@@ -81,6 +83,24 @@ class Session:
             batch = self._decoding[key] = _Pass(self, 0, len(tokens), 1, k)
         batch.ids[:, 0], batch.positions[:, 0] = tokens, lengths
         return batch.run(lengths)
+
+    def dependence(self, prompts: Sequence[Sequence[int]]) -> float:
+        """How far what follows each prompt alone is from what follows it beside the others.
+
+        In parts of the candidates' spread. Zero but for rounding, which differs by the number of rows.
+        """
+        prompts = prompts[: self.slots]
+
+        def extended(chosen: Sequence[Sequence[int]]) -> np.ndarray:
+            for slot, ids in enumerate(chosen):
+                self.read(slot, ids[:-1], 0, 1)
+            ends, lengths = [ids[-1] for ids in chosen], [len(ids) - 1 for ids in chosen]
+            return self.extend(ends, lengths, MAX_TOP).logits.copy()
+
+        together = extended(prompts)
+        alone = np.concatenate([extended([ids]) for ids in prompts])
+        spread = alone[:, 0] - alone[:, -1]
+        return float((np.abs(together - alone).max(-1) / spread.clip(1e-6)).max())
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copies the first ``length`` positions of one slot to another."""

@@ -84,7 +84,7 @@ def test_who_joins_and_leaves_changes_nobody_elses_text(
         while waiting and len(running) < model.session.slots and rng.random() < 0.7:
             index, one = waiting.pop(0)
             running[together.join(one)] = index
-        if running and rng.random() < 0.08:
+        if running and rng.random() < 0.2:
             handle = rng.choice(list(running))
             dropped.add(running.pop(handle))
             together.leave(handle)
@@ -93,6 +93,34 @@ def test_who_joins_and_leaves_changes_nobody_elses_text(
                 found[running.pop(news.handle)] = news.outcome.text
     assert dropped
     assert found == {index: text for index, text in enumerate(alone) if index not in dropped}
+
+
+def test_a_newcomer_is_read_and_decoded_in_the_step_it_joins(model: Model) -> None:
+    decoder = TextDecoder()
+    first = decoder.join(work(model, 5, new=9))
+    list(decoder.step())
+    second = decoder.join(work(model, 7, new=9, seed=1))
+    assert [news.handle for news in decoder.step()] == [second, first, second]
+
+
+def test_a_newcomer_that_ends_with_its_first_token_is_not_decoded(model: Model) -> None:
+    decoder = TextDecoder()
+    stays = decoder.join(work(model, 5, new=9))
+    ends = decoder.join(work(model, 7, new=1, seed=1))
+    news = list(decoder.step())
+    assert [(item.handle, item.outcome is not None) for item in news] == [
+        (stays, False),
+        (ends, True),
+        (stays, False),
+    ]
+
+
+def test_a_text_in_the_wrong_slot_is_seen(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [prompt_ids(9, seed) for seed in range(3)]
+    assert model.session.dependence(prompts) < 0.05
+    read = Session.read
+    monkeypatch.setattr(Session, "read", lambda self, _, *rest: read(self, 0, *rest))
+    assert model.session.dependence(prompts) > 0.2
 
 
 def test_pieces_make_up_the_text_and_usage_counts(model: Model) -> None:

@@ -1,0 +1,81 @@
+"""Weights to models at the start: checkpoints converted once, limits checked, faults named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from predictors.gpt2.artifact import FORMAT, MANIFEST
+from predictors.gpt2.loading import Loader
+from predictors.gpt2.predictor import Gpt2
+from predictors.gpt2.settings import Gpt2Settings
+from predictors.gpt2.shape import LABELS
+from predictors.gpt2.sources import GENERATE, Source, find_sources
+from predictors.runtime.errors import LoadError
+from tests.support.gpt2 import state_dict, write_artifact, write_vocabulary
+
+
+def settings(folder: Path, **others: Any) -> Gpt2Settings:
+    return Gpt2Settings(model_dir=folder, artifact_cache=folder / "cache", threads=1, **others)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_converted_at_the_first_start_and_never_again(tmp_path: Path) -> None:
+    write_vocabulary(tmp_path)
+    torch.save(state_dict(layers=1), tmp_path / "gpt2.pth")
+    times = []
+    for _ in range(2):
+        predictor = Gpt2(settings(tmp_path))
+        predictor.load(lambda _: None)
+        predictor.self_test()
+        (made,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+        assert made.name.endswith(f"-{FORMAT}")
+        times.append((made / MANIFEST).stat().st_mtime_ns)
+    assert times[0] == times[1]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_converted_says_why(tmp_path: Path) -> None:
+    write_vocabulary(tmp_path)
+    torch.save({"tok_emb.weight": torch.ones(3, 3)}, tmp_path / "gpt2.pth")
+    loader = Loader(settings(tmp_path))
+    with pytest.raises(LoadError, match=r"gpt2\.pth lacks|gpt2\.pth holds"):
+        loader.artifact(find_sources(tmp_path, None)[GENERATE])
+    assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    write_artifact(tmp_path, state_dict(layers=1, outputs=LABELS), GENERATE)
+    with pytest.raises(LoadError, match="not a model for the task generate"):
+        Gpt2(settings(tmp_path)).load(lambda _: None)
+
+
+def test_answers_must_leave_room_for_a_prompt(tmp_path: Path) -> None:
+    write_artifact(tmp_path, state_dict(layers=1, context=128), GENERATE)
+    with pytest.raises(
+        LoadError, match="context of 128 tokens: QUINTET_MAX_NEW_TOKENS, 128, must leave room"
+    ):
+        Gpt2(settings(tmp_path, max_new_tokens=128)).load(lambda _: None)
+
+
+def test_a_model_beyond_the_memory_is_refused(tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path, state_dict(layers=1, context=1024), GENERATE)
+    tight = settings(tmp_path, memory_mib=64, max_context=1024, max_batch_items=64, max_new_tokens=64)
+    needed = Loader(tight).bytes_needed(artifact)
+    # Weights, and keys and values in fp32 of 64 slots of 1024 tokens.
+    assert needed == artifact.size + 2 * 4 * 64 * 1024 * 64
+    with pytest.raises(
+        LoadError, match=rf"needs {needed >> 20} MiB with its cache; QUINTET_MEMORY_MIB is 16"
+    ):
+        Gpt2(tight.model_copy(update={"memory_mib": 16})).load(lambda _: None)
+
+
+def test_the_same_tokenizer_is_kept_once(tmp_path: Path) -> None:
+    for name in ("got", GENERATE):
+        write_artifact(tmp_path, state_dict(layers=1), name)
+    loader = Loader(settings(tmp_path))
+    models = [loader.load(name, loader.artifact(Source(name, tmp_path / name))) for name in ("got", GENERATE)]
+    assert models[0].tokenizer is models[1].tokenizer
