@@ -1,4 +1,4 @@
-"""The certificate that callers see: checked before Envoy is asked to use it."""
+"""The certificate that callers see, and those that issuers are known by: checked before Envoy uses them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def certificate_problems(tls: Tls, base: Path, where: str) -> Iterator[Problem]:
         yield Problem(f"{where}.key_file", f"must stand in {cert_file.parent}, the folder that is watched")
     certificate = key = None
     try:
-        certificate = _leaf(cert_file)
+        certificate = _first(cert_file)
     except KeyProblem as error:
         yield Problem(f"{where}.cert_file", str(error))
     try:
@@ -37,7 +37,14 @@ def certificate_problems(tls: Tls, base: Path, where: str) -> Iterator[Problem]:
         yield Problem(f"{where}.cert_file", f"the certificate in {cert_file} ended on {ended}")
 
 
-def _leaf(file: Path) -> x509.Certificate:
+def authority_problems(ca_file: Path, base: Path, where: str) -> Iterator[Problem]:
+    try:
+        _first(resolve(base, ca_file))
+    except KeyProblem as error:
+        yield Problem(where, str(error))
+
+
+def _first(file: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificates(read_file(file))[0]
     except ValueError:
