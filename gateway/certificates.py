@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ def certificate_problems(tls: Tls, base: Path, where: str) -> Iterator[Problem]:
         yield Problem(f"{where}.key_file", f"must stand in {cert_file.parent}, the folder that is watched")
     certificate = key = None
     try:
-        certificate = _first(cert_file)
+        certificate = _leaf(cert_file)
     except KeyProblem as error:
         yield Problem(f"{where}.cert_file", str(error))
     try:
@@ -38,13 +39,17 @@ def certificate_problems(tls: Tls, base: Path, where: str) -> Iterator[Problem]:
 
 
 def authority_problems(ca_file: Path, base: Path, where: str) -> Iterator[Problem]:
+    file = resolve(base, ca_file)
     try:
-        _first(resolve(base, ca_file))
+        read_file(file)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except KeyProblem as error:
         yield Problem(where, str(error))
+    except ssl.SSLError:
+        yield Problem(where, f"{file} holds no certificate in PEM form")
 
 
-def _first(file: Path) -> x509.Certificate:
+def _leaf(file: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificates(read_file(file))[0]
     except ValueError:

@@ -330,7 +330,7 @@ class Model(Section):
     max_body_bytes: BodyBytes | None = None
     """Default: that of limits."""
     per_caller: PerCaller | None = None
-    """Default: that of limits."""
+    """What it leaves out is that of limits; null takes a limit away."""
     audiences: Audiences | None = None
     """A token for this model must be for one of these, whoever issued it. Default: the issuer's audiences."""
     routes: list[DomainRoute] = []
@@ -347,7 +347,7 @@ class Limits(Section):
     idle_timeout: Seconds = 300
     """A connection on which nothing is asked for so long is closed."""
     per_caller: PerCaller = PerCaller()
-    """For every model that has none of its own; each model is counted for itself."""
+    """For every model, as far as it says nothing else; each model is counted for itself."""
 
 
 class Config(Section):
@@ -369,7 +369,11 @@ class Config(Section):
         return (self.models[model].max_body_bytes if model else None) or self.limits.max_body_bytes
 
     def per_caller(self, model: str) -> PerCaller:
-        return self.models[model].per_caller or self.limits.per_caller
+        """Those for all with the model's own laid over them; a burst belongs to its rate."""
+        own = self.models[model].per_caller or PerCaller()
+        said: dict[str, object] = {"burst": None} if "rate" in own.model_fields_set else {}
+        said |= {name: getattr(own, name) for name in own.model_fields_set}
+        return self.limits.per_caller.model_copy(update=said)
 
     def audiences(self) -> list[str]:
         """Every audience that some route asks for."""

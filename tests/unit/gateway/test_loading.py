@@ -277,6 +277,29 @@ def test_yaml_may_say_a_thing_once_and_mean_it_twice(
     assert [(upstream.host, upstream.grpc_port) for upstream in upstreams] == [("h", None), ("i", None)]
 
 
+@pytest.mark.parametrize(
+    ("own", "limits"),
+    [
+        (None, ((5, 1), 9, 3)),
+        ({}, ((5, 1), 9, 3)),
+        # A model that says one thing must not lose another that the owner has set for all.
+        ({"streams": 1}, ((5, 1), 9, 1)),
+        ({"rate": "2/s"}, ((2, 1), None, 3)),
+        ({"rate": "2/s", "burst": 4}, ((2, 1), 4, 3)),
+        ({"rate": None}, (None, None, 3)),
+        ({"streams": None}, ((5, 1), 9, None)),
+    ],
+)
+def test_a_models_limits_are_laid_over_those_for_all(
+    raw: dict[str, Any], write: Write, own: dict[str, Any] | None, limits: tuple[Any, ...]
+) -> None:
+    put(raw, "limits.per_caller", {"rate": "5/s", "burst": 9, "streams": 3})
+    put(raw, "models.alpha.routes", [{"path": "/follow", "methods": ["GET"], "kind": "stream"}])
+    put(raw, "models.alpha.per_caller", own)
+    found = load(write(raw)).config.per_caller("alpha")
+    assert (found.rate, found.burst, found.streams) == limits
+
+
 def test_known_scopes(raw: dict[str, Any], write: Write) -> None:
     put(raw, "models.alpha.routes.0.scope", "bench:alpha")
     assert known_scopes(load(write(raw)).config) == [
