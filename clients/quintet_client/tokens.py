@@ -72,7 +72,16 @@ def token_of(response: httpx.Response) -> Token:
 
 def _whole(found: str | Token) -> Token:
     token = Token(found) if isinstance(found, str) else found
-    return token if token.expires_at is not None else Token(token.value, _own_expiry(token.value))
+    value = _plain(token.value)
+    return Token(value, _own_expiry(value) if token.expires_at is None else token.expires_at)
+
+
+def _plain(value: str) -> str:
+    """Without the end of the line that a file has. Not quoted when it is none: an error's words get logged."""
+    value = value.strip()
+    if not value or any(not "!" <= character <= "~" for character in value):
+        raise TokenFailed("a token is printable ASCII without blanks")
+    return value
 
 
 def _own_expiry(value: str) -> float | None:
@@ -124,7 +133,7 @@ class Tokens:
 
     def get(self) -> str:
         if isinstance(self._source, str):
-            return self._source
+            return _plain(self._source)
         if token := self._kept.fresh():
             return token.value
         good = self._kept.still_good()
@@ -159,7 +168,7 @@ class AsyncTokens:
 
     async def get(self) -> str:
         if isinstance(self._source, str):
-            return self._source
+            return _plain(self._source)
         if token := self._kept.fresh():
             return token.value
         if self._asking.locked() and (token := self._kept.still_good()):

@@ -113,6 +113,20 @@ async def test_no_task_waits_for_a_renewal_whose_token_is_still_good() -> None:
     assert await renewed == "token-2"
 
 
+def test_a_token_from_a_file_may_end_its_line() -> None:
+    assert tokens("abc\n").get() == "abc"
+    assert tokens(lambda: "abc\r\n").get() == "abc"
+
+
+@pytest.mark.parametrize("bad", ["secret\ntoken", "secret token", "secré", "", " \n"])
+def test_what_no_header_may_hold_is_no_token_and_is_not_quoted(bad: str) -> None:
+    """httpx would say so with the token in its words, and those end up in logs."""
+    for source in (bad, lambda: bad):
+        with pytest.raises(TokenFailed, match="printable ASCII") as raised:
+            tokens(source).get()
+        assert "secr" not in str(raised.value)
+
+
 def test_one_that_was_refused_is_forgotten() -> None:
     kept = tokens(Source(600, 600))
     kept.get()
