@@ -77,7 +77,7 @@ def _whole(found: str | Token) -> Token:
 
 
 def _plain(value: str) -> str:
-    """Without the end of the line that a file has. Not quoted when it is none: an error's words get logged."""
+    """Without the end of the line that a file has. Not quoted when it is none, for errors are logged."""
     value = value.strip()
     if not value or any(not "!" <= character <= "~" for character in value):
         raise TokenFailed("a token is printable ASCII without blanks")
