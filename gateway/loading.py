@@ -73,6 +73,7 @@ def load(file: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
             jwks[issuer.name] = keys
         if (issuer.keys.jwks_url or "").startswith("https:"):
             problems += authority_problems(issuer.keys.ca_file, base, f"issuers[{i}].keys.ca_file")
+    problems += _secret_problems(issuers, jwks)
     problems += _model_problems(models)
     problems += _audience_problems(issuers, models)
     listen = _sound(Listen, raw.get("listen", {}))
@@ -234,10 +235,26 @@ def _port_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _issuer_problems(issuers: Mapping[int, Issuer]) -> Iterator[Problem]:
     names: dict[str, int] = {}
+    same: dict[str, int] = {}
     for i, issuer in issuers.items():
         if issuer.name in names:
             yield Problem(f"issuers[{i}].name", f"{issuer.name} is already issuers[{names[issuer.name]}]'s")
         names.setdefault(issuer.name, i)
+        first = same.setdefault(issuer.issuer, i)
+        if issuer.token_types != issuers[first].token_types:
+            both = f"of {issuer.issuer}, as is issuers[{first}], so they must be the same"
+            yield Problem(f"issuers[{i}].token_types", both)
+
+
+def _secret_problems(issuers: Mapping[int, Issuer], jwks: Mapping[str, Jwks]) -> Iterator[Problem]:
+    """A secret signs as well as it verifies, so it is one issuer's."""
+    owners: dict[str, int] = {}
+    for i, issuer in issuers.items():
+        secrets = [key["k"] for key in jwks.get(issuer.name, {}).get("keys", ()) if key["kty"] == "oct"]
+        shared = [owners[secret] for secret in secrets if secret in owners]
+        if shared and issuer.issuer != issuers[shared[0]].issuer:
+            yield Problem(f"issuers[{i}].keys", f"a secret of issuers[{shared[0]}]'s is here as well")
+        owners |= {secret: i for secret in secrets if secret not in owners}
 
 
 def _audience_problems(issuers: Mapping[int, Issuer], models: Mapping[str, Model]) -> Iterator[Problem]:

@@ -300,6 +300,31 @@ def test_a_models_limits_are_laid_over_those_for_all(
     assert (found.rate, found.burst, found.streams) == limits
 
 
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        # Whoever holds it would sign for both.
+        ({"issuer": "https://other.test"}, "issuers[1].keys: a secret of issuers[0]'s is here as well"),
+        # What a token may be follows from who issued it: the laxer entry would open the stricter one.
+        (
+            {"keys": {"jwks_url": "https://a.test/keys"}, "token_types": ["at+jwt"]},
+            "issuers[1].token_types: of https://local.test, as is issuers[0], so they must be the same",
+        ),
+    ],
+)
+def test_two_issuers_that_weaken_each_other(
+    raw: dict[str, Any], write: Write, second: dict[str, Any], says: str
+) -> None:
+    raw["issuers"].append(raw["issuers"][0] | {"name": "second"} | second)
+    assert mistakes(write(raw)) == [says]
+
+
+def test_one_issuer_may_stand_there_twice(raw: dict[str, Any], write: Write) -> None:
+    """As while it goes over from a shared secret to keys of its own."""
+    raw["issuers"].append(raw["issuers"][0] | {"name": "second", "keys": {"jwks_url": "https://a.test/keys"}})
+    assert len(load(write(raw)).config.issuers) == 2
+
+
 def test_known_scopes(raw: dict[str, Any], write: Write) -> None:
     put(raw, "models.alpha.routes.0.scope", "bench:alpha")
     assert known_scopes(load(write(raw)).config) == [
