@@ -15,10 +15,11 @@ import typer
 
 from gateway import process
 from gateway import token as tokens
-from gateway.config import Algorithm, parse_duration
+from gateway.config import Algorithm, Config, Issuer, bare_audience, parse_duration
 from gateway.errors import GatewayError, UsageError
 from gateway.keys import Secret, issuer_secrets
 from gateway.loading import Loaded, known_scopes, load
+from gateway.policy import SUBJECT
 from gateway.render import render as render_files
 
 app = typer.Typer(
@@ -61,7 +62,7 @@ def render(
     out: Annotated[Path, typer.Option(help="The folder to write to; made if it is not there.")],
     config: ConfigFile = None,
 ) -> None:
-    """Write Envoy's bootstrap, and the keys it reads, into a folder."""
+    """Write what `serve` gives to Envoy into a folder, to be read; no key is in it."""
     with _sentences():
         typer.echo(render_files(load(config or default_config()), out).bootstrap)
 
@@ -92,7 +93,7 @@ def token(
         list[str] | None, typer.Option(help="Repeatable, or several with spaces between.")
     ] = None,
     subject: Annotated[str, typer.Option(help="Who the token is for.")] = "developer",
-    audience: Annotated[str | None, typer.Option(help="Default: the issuer's first.")] = None,
+    audience: Annotated[str | None, typer.Option(help="Default: those of the models in the scopes.")] = None,
     expires_in: Annotated[str, typer.Option(help="Seconds, or such as 15m, 1h.")] = "1h",
     alg: Annotated[Algorithm | None, typer.Option(help="Default: what the key is for.")] = None,
     key_file: Annotated[
@@ -105,17 +106,19 @@ def token(
     """Mint a token; it is the last line of stdout, and all of it."""
     with _sentences():
         loaded = load(config or default_config())
-        position, chosen = tokens.choose_issuer(loaded.config.issuers, issuer, key_file is not None)
-        key = _signing_key(loaded, chosen.name, key_file, kid)
+        private = _private_key(key_file)
+        position, chosen = tokens.choose_issuer(loaded.config.issuers, issuer, private, loaded.jwks)
+        key = _signing_key(loaded, chosen, private, kid)
         if alg not in (None, key.algorithm):
             raise UsageError(f"--alg {alg}: this key is for {key.algorithm}")
         if key.algorithm not in chosen.allowed_algorithms:
             raise UsageError(f"issuers[{position}].algorithms does not allow {key.algorithm}")
+        scopes = _scopes(scope, known_scopes(loaded.config))
         claims = tokens.Claims(
             issuer=chosen.issuer,
-            subject=subject,
-            audience=audience or chosen.audiences[0],
-            scopes=_scopes(scope, known_scopes(loaded.config)),
+            subject=_subject(subject),
+            audiences=_audiences(audience, scopes, chosen, loaded.config),
+            scopes=scopes,
             at=int(time.time()),
             expires_in=_lifetime(expires_in, chosen.max_lifetime),
             token_id=secrets.token_hex(8),
@@ -123,18 +126,43 @@ def token(
         typer.echo(tokens.mint(claims, key))
 
 
-def _signing_key(loaded: Loaded, issuer: str, key_file: Path | None, kid: str | None) -> tokens.SigningKey:
-    chosen = next(i for i in loaded.config.issuers if i.name == issuer)
-    if key_file is None:
-        first = next(issuer_secrets(chosen, loaded.base, loaded.environ), None)
-        if not isinstance(first, Secret):  # the config has loaded, so a secret that there is can be read
-            raise UsageError(f"issuer {issuer} has no shared secret: give --key-file")
-        return tokens.secret_key(first, kid)
+def _private_key(file: Path | None) -> tokens.PrivateKey | None:
+    if file is None:
+        return None
     try:
-        pem = key_file.read_bytes()
+        return tokens.read_private_key(file.read_bytes())
     except OSError as error:
-        raise UsageError(f"--key-file {key_file} cannot be read ({error.strerror})") from None
-    return tokens.private_key(pem, loaded.jwks.get(issuer), kid)
+        raise UsageError(f"--key-file {file} cannot be read ({error.strerror})") from None
+
+
+def _signing_key(
+    loaded: Loaded, issuer: Issuer, private: tokens.PrivateKey | None, kid: str | None
+) -> tokens.SigningKey:
+    if private is not None:
+        return tokens.private_key(private, loaded.jwks.get(issuer.name), kid)
+    first = next(issuer_secrets(issuer, loaded.base, loaded.environ), None)
+    if not isinstance(first, Secret):  # the config has loaded, so a secret that there is can be read
+        raise UsageError(f"issuer {issuer.name} has no shared secret: give --key-file")
+    return tokens.secret_key(first, kid)
+
+
+def _subject(given: str) -> str:
+    if not SUBJECT.fullmatch(given):
+        raise UsageError(
+            "--subject must be printable ASCII without blanks at its ends: the gateway takes no other"
+        )
+    return given
+
+
+def _audiences(given: str | None, scopes: tuple[str, ...], issuer: Issuer, config: Config) -> tuple[str, ...]:
+    if given is None:
+        return tokens.audiences_for(scopes, issuer, config)
+    known = config.audiences()
+    if bare_audience(given) not in map(bare_audience, known):
+        _say(
+            f"warning: nothing behind this gateway asks for the audience {given}, only for {', '.join(known)}"
+        )
+    return (given,)
 
 
 def _scopes(given: list[str] | None, known: list[str]) -> tuple[str, ...]:

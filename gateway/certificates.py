@@ -1,7 +1,8 @@
-"""The certificate that callers see: checked before Envoy is asked to use it."""
+"""The certificate that callers see, and those that issuers are known by: checked before Envoy uses them."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,17 @@ def certificate_problems(tls: Tls, base: Path, where: str) -> Iterator[Problem]:
     if certificate.not_valid_after_utc <= datetime.now(UTC):
         ended = certificate.not_valid_after_utc.date()
         yield Problem(f"{where}.cert_file", f"the certificate in {cert_file} ended on {ended}")
+
+
+def authority_problems(ca_file: Path, base: Path, where: str) -> Iterator[Problem]:
+    file = resolve(base, ca_file)
+    try:
+        read_file(file)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except KeyProblem as error:
+        yield Problem(where, str(error))
+    except ssl.SSLError:
+        yield Problem(where, f"{file} holds no certificate in PEM form")
 
 
 def _leaf(file: Path) -> x509.Certificate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from gateway.config import Config, Issuer, Model
+from gateway.config import Config, Issuer, Model, is_ip
 from gateway.folder import RunFolder
 from gateway.proto import Json, address, typed
 from gateway.routes import PORTAL, Route
@@ -98,15 +98,17 @@ def _jwks_cluster(issuer: Issuer) -> Json:
         "load_assignment": _endpoints(name, address(host, url.port or (443 if tls else 80))),
     }
     if tls:
+        # A certificate names a host or an address, and the handshake names only hosts (RFC 6066 3).
+        kind = "IP_ADDRESS" if is_ip(host) else "DNS"
         trusted = {
             "trusted_ca": {"filename": str(issuer.keys.ca_file)},
-            "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": host}}],
+            "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": host}}],
         }
         cluster["transport_socket"] = {
             "name": "envoy.transport_sockets.tls",
             "typed_config": typed(
                 "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                sni=host,
+                **({} if is_ip(host) else {"sni": host}),
                 common_tls_context={"validation_context": trusted},
             ),
         }

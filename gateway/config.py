@@ -10,12 +10,14 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 
+#: Of whatever is counted; Envoy's own counters would hold a few thousand times as much.
+MOST = 1_000_000
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
@@ -43,27 +45,43 @@ def _listen_address(value: str) -> str:
     return value
 
 
+HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
+_HOST = re.compile(rf"{HOST}|[0-9a-f:.]+")  # urlsplit takes the brackets of an IPv6 address away
 _RATE = re.compile(r"(\d+)/(s|m|h)")
 
 
+def _web_address(value: str) -> SplitResult | None:
+    """None for what is no http(s) address, or one with a user in it."""
+    try:
+        url = urlsplit(value)
+        usable = url.scheme in ("http", "https") and _HOST.fullmatch(url.hostname or "") and url.port != 0
+    except ValueError:  # a port that is none, half a bracket
+        return None
+    plain = "@" not in url.netloc and not re.search(r"[^!-~]", value)
+    return url if usable and plain else None
+
+
 def _origin(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.hostname or value != f"{url.scheme}://{url.netloc}":
+    url = _web_address(value)
+    if url is None or value.lower() != f"{url.scheme}://{url.netloc}".lower():
         raise ValueError("an origin is scheme://host[:port] with nothing behind it; a star is none")
-    if url.scheme == "http" and not _is_inside(url.hostname):
+    if value != value.lower():
+        raise ValueError("an origin is in lower case: that is how browsers send theirs")
+    if url.scheme == "http" and not _is_inside(url.hostname or ""):
         raise ValueError(
             "an origin must be https unless on loopback: who can change its pages has its tokens"
         )
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=30 * 86400)]
+#: Milliseconds are what Envoy is told; less would be 0, which it takes for no limit.
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0.001, le=30 * 86400)]
 Delay = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, le=3600)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_no_control_characters)]
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)]
+Host = Annotated[str, Field(pattern=HOST, max_length=253)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Scope = Annotated[str, Field(pattern=r"^[a-z]+:[a-z0-9_]+$")]
 
@@ -168,11 +186,13 @@ class Keys(Section):
     @model_validator(mode="after")
     def _fetched_safely(self) -> Keys:
         if self.jwks_url is None:
+            if idle := self.model_fields_set & {"refresh", "ca_file"}:
+                raise ValueError(f"{' and '.join(sorted(idle))} is nothing without jwks_url")
             return self
-        url = urlsplit(self.jwks_url)
-        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.fragment:
+        url = _web_address(self.jwks_url)
+        if url is None or url.fragment:
             raise ValueError("jwks_url must be an http(s) address without user or fragment")
-        if url.scheme == "http" and not _is_inside(url.hostname):
+        if url.scheme == "http" and not _is_inside(url.hostname or ""):
             raise ValueError("jwks_url must be https unless on loopback or a Service of the cluster (*.svc)")
         return self
 
@@ -181,10 +201,15 @@ def _is_inside(host: str) -> bool:
     """Who can change the answer of a plain http address can mint tokens; these are out of others' reach."""
     if host == "localhost" or host.endswith((".svc", ".svc.cluster.local")):
         return True
+    return is_ip(host) and ipaddress.ip_address(host).is_loopback
+
+
+def is_ip(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         return False
+    return True
 
 
 class Issuer(Section):
@@ -199,7 +224,8 @@ class Issuer(Section):
     """Default: HS256 for shared secrets, otherwise RS256, ES256 and EdDSA."""
     max_lifetime: Seconds = 3600
     """A token that lives longer from now than this is refused, however it is signed."""
-    clock_skew: Annotated[Seconds, Field(le=300)] = 60
+    clock_skew: Annotated[Seconds, Field(ge=1, le=300)] = 60
+    """In whole seconds."""
     token_types: Annotated[list[Text], Field(min_length=1)] | None = None
     """The `typ` a token may have, such as at+jwt. Where one issuer signs other kinds too, this keeps an ID
     token from passing for an access token."""
@@ -269,8 +295,9 @@ class Rate(NamedTuple):
 
 def parse_rate(value: object) -> object:
     """``"10/s"``, ``"600/m"`` or ``"1000/h"``."""
-    if not isinstance(value, str) or (match := _RATE.fullmatch(value.strip())) is None or int(match[1]) == 0:
-        raise ValueError('a rate is text such as "10/s", "600/m" or "1000/h"')
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or not 0 < int(match[1]) <= MOST:
+        raise ValueError(f'a rate is text such as "10/s", "600/m" or "1000/h", and {MOST:,} at most')
     return Rate(int(match[1]), int(_UNITS[match[2]]))
 
 
@@ -279,7 +306,7 @@ class PerCaller(Section):
 
     rate: Annotated[Rate, BeforeValidator(parse_rate)] | None = None
     """Requests over every transport together."""
-    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    burst: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """As many at once, after a pause; default: the rate's number."""
     streams: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Streams open at the same time."""
@@ -298,12 +325,12 @@ class Model(Section):
     """Default: the protocol name with hyphens for underscores."""
     upstream: Upstream
     timeouts: Timeouts = Timeouts()
-    max_requests: Annotated[int, Field(ge=1)] = 1024
+    max_requests: Annotated[int, Field(ge=1, le=MOST)] = 1024
     """Requests in flight to this model; beyond it the gateway itself answers 429, in under a millisecond."""
     max_body_bytes: BodyBytes | None = None
     """Default: that of limits."""
     per_caller: PerCaller | None = None
-    """Default: that of limits."""
+    """What it leaves out is that of limits; null takes a limit away."""
     audiences: Audiences | None = None
     """A token for this model must be for one of these, whoever issued it. Default: the issuer's audiences."""
     routes: list[DomainRoute] = []
@@ -313,14 +340,14 @@ class Limits(Section):
     max_body_bytes: BodyBytes = 4 << 20
     max_headers_kib: Annotated[int, Field(ge=8, le=96)] = 24
     max_headers: Annotated[int, Field(ge=20, le=1000)] = 100
-    max_connections: Annotated[int, Field(ge=1)] = 10_000
+    max_connections: Annotated[int, Field(ge=1, le=MOST)] = 10_000
     headers_timeout: Seconds = 10
     request_timeout: Seconds = 60
     """How long a caller may take to send the whole request."""
     idle_timeout: Seconds = 300
     """A connection on which nothing is asked for so long is closed."""
     per_caller: PerCaller = PerCaller()
-    """For every model that has none of its own; each model is counted for itself."""
+    """For every model, as far as it says nothing else; each model is counted for itself."""
 
 
 class Config(Section):
@@ -342,7 +369,11 @@ class Config(Section):
         return (self.models[model].max_body_bytes if model else None) or self.limits.max_body_bytes
 
     def per_caller(self, model: str) -> PerCaller:
-        return self.models[model].per_caller or self.limits.per_caller
+        """Those for all with the model's own laid over them; a burst belongs to its rate."""
+        own = self.models[model].per_caller or PerCaller()
+        said: dict[str, object] = {"burst": None} if "rate" in own.model_fields_set else {}
+        said |= {name: getattr(own, name) for name in own.model_fields_set}
+        return self.limits.per_caller.model_copy(update=said)
 
     def audiences(self) -> list[str]:
         """Every audience that some route asks for."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from gateway.certificates import certificate_problems
+from gateway.certificates import authority_problems, certificate_problems
 from gateway.config import (
     Admin,
     Config,
@@ -33,7 +33,7 @@ from gateway.config import (
     kubernetes_name,
 )
 from gateway.errors import ConfigError, Problem
-from gateway.keys import Jwks, issuer_jwks
+from gateway.keys import Jwks, issuer_jwks, resolve
 from gateway.routes import READ_MODELS, RESERVED, domain_routes
 
 #: Scopes that belong to no single model.
@@ -71,6 +71,9 @@ def load(file: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
         problems += found
         if keys is not None:
             jwks[issuer.name] = keys
+        if (issuer.keys.jwks_url or "").startswith("https:"):
+            problems += authority_problems(issuer.keys.ca_file, base, f"issuers[{i}].keys.ca_file")
+    problems += _secret_problems(issuers, jwks)
     problems += _model_problems(models)
     problems += _audience_problems(issuers, models)
     listen = _sound(Listen, raw.get("listen", {}))
@@ -78,7 +81,18 @@ def load(file: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
         problems += certificate_problems(listen.tls, base, "listen.tls")
     if config is None or problems:
         raise ConfigError(str(file), list(dict.fromkeys(problems)))
-    return Loaded(config, base, jwks, environ)
+    return Loaded(_with_authorities(config, base), base, jwks, environ)
+
+
+def _with_authorities(config: Config, base: Path) -> Config:
+    """The one file that the bootstrap names, so its path is whole."""
+    issuers = [
+        issuer.model_copy(
+            update={"keys": issuer.keys.model_copy(update={"ca_file": resolve(base, issuer.keys.ca_file)})}
+        )
+        for issuer in config.issuers
+    ]
+    return config.model_copy(update={"issuers": issuers})
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -90,6 +104,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # what it brings may be said anew
+                continue
             key = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
             if isinstance(key, str | int) and key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -219,10 +235,26 @@ def _port_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _issuer_problems(issuers: Mapping[int, Issuer]) -> Iterator[Problem]:
     names: dict[str, int] = {}
+    same: dict[str, int] = {}
     for i, issuer in issuers.items():
         if issuer.name in names:
             yield Problem(f"issuers[{i}].name", f"{issuer.name} is already issuers[{names[issuer.name]}]'s")
         names.setdefault(issuer.name, i)
+        first = same.setdefault(issuer.issuer, i)
+        if issuer.token_types != issuers[first].token_types:
+            both = f"of {issuer.issuer}, as is issuers[{first}], so they must be the same"
+            yield Problem(f"issuers[{i}].token_types", both)
+
+
+def _secret_problems(issuers: Mapping[int, Issuer], jwks: Mapping[str, Jwks]) -> Iterator[Problem]:
+    """A secret signs as well as it verifies, so it is one issuer's."""
+    owners: dict[str, int] = {}
+    for i, issuer in issuers.items():
+        secrets = [key["k"] for key in jwks.get(issuer.name, {}).get("keys", ()) if key["kty"] == "oct"]
+        shared = [owners[secret] for secret in secrets if secret in owners]
+        if shared and issuer.issuer != issuers[shared[0]].issuer:
+            yield Problem(f"issuers[{i}].keys", f"a secret of issuers[{shared[0]}]'s is here as well")
+        owners |= {secret: i for secret in secrets if secret not in owners}
 
 
 def _audience_problems(issuers: Mapping[int, Issuer], models: Mapping[str, Model]) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from gateway.clusters import CONTROL, jwks_cluster_name
@@ -14,6 +15,9 @@ SUBJECT_HEADER = "x-quintet-subject"
 ISSUER_HEADER = "x-quintet-issuer"
 _JWT = "envoy.extensions.filters.http.jwt_authn.v3"
 _RBAC = "envoy.extensions.filters.http.rbac.v3"
+
+#: What `sub` may be. It becomes a header and a log field, so nothing that could break out of either.
+SUBJECT = re.compile("[!-~]([ -~]*[!-~])?")
 
 #: Files are asked for anew as often: a new key is known, and a withdrawn one forgotten, within about this.
 FILE_REFRESH = 1.0
@@ -104,8 +108,7 @@ def strict_token(issuers: Sequence[Issuer]) -> Json:
     return _all(
         _claim(["header", "kid"], {"string_match": {"safe_regex": {"regex": ".+"}}}),
         {"not_id": _claim(["header", "crit"], {"present_match": True})},
-        # It becomes a header and a log field, so nothing that could break out of either.
-        _claim(["payload", "sub"], {"string_match": {"safe_regex": {"regex": "[!-~]([ -~]*[!-~])?"}}}),
+        _claim(["payload", "sub"], {"string_match": {"safe_regex": {"regex": SUBJECT.pattern}}}),
         _any(*map(_signed_as, issuers)),
     )
 

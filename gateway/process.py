@@ -34,7 +34,7 @@ def find_envoy() -> Path:
 
 
 def validate(bootstrap: Path) -> None:
-    """Envoy's own word on the bootstrap; it also loads the keys."""
+    """Envoy's own word on the bootstrap. Keys are no part of it: `keys` has checked them."""
     command = [str(find_envoy()), "--mode", "validate", "--log-level", "error", "-c", str(bootstrap)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -10,6 +10,7 @@ import yaml
 
 from gateway.config import Config
 from gateway.envoy import bootstrap, certificate
+from gateway.errors import GatewayError
 from gateway.folder import RunFolder
 from gateway.keys import resolve
 from gateway.loading import Loaded
@@ -46,23 +47,25 @@ def _text(document: Any) -> str:
 
 def render(loaded: Loaded, path: Path) -> RunFolder:
     """Writes into `path` what Envoy reads when it starts."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = RunFolder(path.resolve())  # Envoy reads paths relative to wherever it was started
+    files = {folder.bootstrap: bootstrap_text(loaded.config, folder)}
     if tls := loaded.config.listen.tls:
-        files = resolve(loaded.base, tls.cert_file), resolve(loaded.base, tls.key_file)
-        source = certificate(str(files[0]), str(files[1]), str(files[0].parent))
-        _write(folder.certificate, _text(source), 0o644)
-    _write(folder.bootstrap, bootstrap_text(loaded.config, folder), 0o644)
+        cert, key = resolve(loaded.base, tls.cert_file), resolve(loaded.base, tls.key_file)
+        files[folder.certificate] = _text(certificate(str(cert), str(key), str(cert.parent)))
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file, text in files.items():
+            _write(file, text)
+    except OSError as error:
+        raise GatewayError(f"{path} cannot be written ({error.strerror})") from None
     return folder
 
 
-def _write(file: Path, text: str, mode: int) -> None:
-    """Whole or not at all, and never for a moment readable by more than `mode` says."""
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all."""
     beside = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
+        beside.write_text(text)
         beside.replace(file)
     except BaseException:
         beside.unlink(missing_ok=True)

@@ -25,7 +25,9 @@ INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHA
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 
 _CHALLENGE = {"www-authenticate": 'Bearer realm="quintet"'}
+#: Only where nothing was done yet: clients take it for leave to send the call again.
 _RETRY = {"retry-after": "1"}
+_BROKEN_OFF = "response.code_details.matches('connection_termination|remote_reset')"
 
 
 def _of_route(what: str) -> str:
@@ -161,6 +163,13 @@ def replies(limits: Limits) -> list[Reply]:
             headers=_RETRY,
             only_if="response.code_details.contains('overflow')",
             status=429,
+        ),
+        Reply(
+            503,
+            "unavailable",
+            "The model broke off before it answered; it may have begun.",
+            UNAVAILABLE,
+            only_if=_BROKEN_OFF,
         ),
         Reply(503, "unavailable", "The model cannot be reached now.", UNAVAILABLE, headers=_RETRY),
         Reply(504, "deadline_exceeded", "The model did not answer in time.", DEADLINE_EXCEEDED),

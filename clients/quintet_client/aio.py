@@ -64,8 +64,8 @@ class AsyncClient:
                     with self._forgetting():
                         pause = attempts.answered(response)
                     if pause is None:
-                        async for line in response.aiter_lines():
-                            if event := parser.feed(line):
+                        async for chunk in response.aiter_bytes():
+                            for event in parser.events(chunk):
                                 attempts = Attempts(call, self._retries)
                                 yield event
                         return

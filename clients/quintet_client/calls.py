@@ -28,8 +28,8 @@ class Call(Generic[T]):
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
-    """Whether it may be sent again when the connection broke after it was sent. True for whatever changes
-    nothing: a prediction made twice is the same prediction."""
+    """Whether it may be sent again when it may have been begun, as after a connection that broke. True for
+    whatever changes nothing: a prediction made twice is the same prediction."""
 
 
 def _as_object(document: Any) -> Json:

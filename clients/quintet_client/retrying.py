@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from .calls import Call
-from .errors import ConnectionFailed, error_of, retry_after
+from .errors import ConnectionFailed, ServiceError, error_of
 
 _AGAIN = (429, 503)
 #: Nothing was sent yet.
@@ -51,7 +51,7 @@ class Attempts:
         if response.is_success:
             return None
         error = error_of(response)
-        pause = self._pause(at_least=retry_after(response)) if response.status_code in _AGAIN else None
+        pause = self._pause(error.retry_after) if self._may_be_sent_again(error) else None
         if pause is None:
             raise error
         return pause
@@ -65,6 +65,12 @@ class Attempts:
                 f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             ) from error
         return pause
+
+    def _may_be_sent_again(self, error: ServiceError) -> bool:
+        """A 503 that does not say when to come back may come from a model that broke off in the middle."""
+        if error.status == 503 and error.retry_after is None:
+            return self._call.repeatable
+        return error.status in _AGAIN
 
     def _pause(self, at_least: float | None = None) -> float | None:
         self._made += 1

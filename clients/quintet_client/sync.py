@@ -64,8 +64,8 @@ class Client:
                     with self._forgetting():
                         pause = attempts.answered(response)
                     if pause is None:
-                        for line in response.iter_lines():
-                            if event := parser.feed(line):
+                        for chunk in response.iter_bytes():
+                            for event in parser.events(chunk):
                                 attempts = Attempts(call, self._retries)
                                 yield event
                         return

@@ -18,6 +18,8 @@ from .errors import TokenFailed
 
 #: Seconds before its end at which a token is renewed, or at a fifth of its life if that is less.
 RENEW_BEFORE = 60.0
+#: Seconds until a renewal that failed is tried again, while the old token is still good.
+TRY_AGAIN = 5.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,16 @@ def token_of(response: httpx.Response) -> Token:
 
 def _whole(found: str | Token) -> Token:
     token = Token(found) if isinstance(found, str) else found
-    return token if token.expires_at is not None else Token(token.value, _own_expiry(token.value))
+    value = _plain(token.value)
+    return Token(value, _own_expiry(value) if token.expires_at is None else token.expires_at)
+
+
+def _plain(value: str) -> str:
+    """Without the end of the line that a file has. Not quoted when it is none, for errors are logged."""
+    value = value.strip()
+    if not value or any(not "!" <= character <= "~" for character in value):
+        raise TokenFailed("a token is printable ASCII without blanks")
+    return value
 
 
 def _own_expiry(value: str) -> float | None:
@@ -104,12 +115,16 @@ class _Kept:
         self._token, self._renew_at = token, now + life - min(RENEW_BEFORE, life / 5)
         return token
 
+    def put_off(self, token: Token) -> None:
+        """It could not be renewed now, and is used on."""
+        self._renew_at = min(time.time() + TRY_AGAIN, token.expires_at or 0.0)
+
     def forget(self) -> None:
         self._token = None
 
 
 class Tokens:
-    """However many threads ask, the source is asked once."""
+    """However many threads ask, one of them asks the source; the rest wait only without a token."""
 
     def __init__(self, source: TokenSource, http: httpx.Client) -> None:
         self._source, self._http = source, http
@@ -118,12 +133,17 @@ class Tokens:
 
     def get(self) -> str:
         if isinstance(self._source, str):
-            return self._source
+            return _plain(self._source)
         if token := self._kept.fresh():
             return token.value
-        with self._asking:
-            token = self._kept.fresh() or self._ask()
-        return token.value
+        good = self._kept.still_good()
+        if not self._asking.acquire(blocking=good is None):
+            assert good
+            return good.value
+        try:
+            return (self._kept.fresh() or self._ask()).value
+        finally:
+            self._asking.release()
 
     def _ask(self) -> Token:
         try:
@@ -133,12 +153,13 @@ class Tokens:
             return self._kept.keep(self._source())
         except Exception as error:
             if token := self._kept.still_good():
+                self._kept.put_off(token)
                 return token
             raise _failed(error) from error
 
 
 class AsyncTokens:
-    """However many tasks ask, the source is asked once."""
+    """However many tasks ask, one of them asks the source; the rest wait only without a token."""
 
     def __init__(self, source: AsyncTokenSource, http: httpx.AsyncClient) -> None:
         self._source, self._http = source, http
@@ -147,12 +168,13 @@ class AsyncTokens:
 
     async def get(self) -> str:
         if isinstance(self._source, str):
-            return self._source
+            return _plain(self._source)
         if token := self._kept.fresh():
             return token.value
+        if self._asking.locked() and (token := self._kept.still_good()):
+            return token.value
         async with self._asking:
-            token = self._kept.fresh() or await self._ask()
-        return token.value
+            return (self._kept.fresh() or await self._ask()).value
 
     async def _ask(self) -> Token:
         try:
@@ -163,6 +185,7 @@ class AsyncTokens:
             return self._kept.keep(await found if inspect.isawaitable(found) else found)
         except Exception as error:
             if token := self._kept.still_good():
+                self._kept.put_off(token)
                 return token
             raise _failed(error) from error
 

@@ -71,6 +71,15 @@ def test_what_broke_is_sent_again_if_it_may_be_repeated(error: httpx.TransportEr
         attempts(ONCE).failed(error)
 
 
+def test_a_refusal_that_does_not_invite_may_have_begun() -> None:
+    """The gateway leaves Retry-After away where the model broke off in the middle."""
+    assert attempts(PREDICT).answered(answer(503)) == 0.25
+    assert attempts(ONCE).answered(answer(503, "1")) is not None
+    assert attempts(ONCE).answered(answer(429)) is not None
+    with pytest.raises(errors.Unavailable):
+        attempts(ONCE).answered(answer(503))
+
+
 def test_an_answer_that_is_late_is_not_asked_for_twice() -> None:
     """The model is busy with it; asking again doubles its work."""
     with pytest.raises(errors.ConnectionFailed):

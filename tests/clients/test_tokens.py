@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from base64 import urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,73 @@ def test_a_renewal_that_fails_leaves_the_old_one_while_it_is_good() -> None:
     kept.forget()
     with pytest.raises(TokenFailed, match="the vault is shut"):
         kept.get()
+
+
+def test_an_endpoint_that_is_down_is_not_asked_at_every_call() -> None:
+    source = Source(600, None, 600)
+    kept = tokens(source)
+    kept.get()
+    kept._kept._renew_at = 0
+    assert [kept.get() for _ in range(5)] == ["token-1"] * 5
+    assert source.asked == 2
+    kept._kept._renew_at = 0  # some seconds later
+    assert kept.get() == "token-3"
+
+
+def test_nobody_waits_for_a_renewal_whose_token_is_still_good() -> None:
+    """An endpoint that takes its time would hold up every call for as long."""
+    asked, answer = threading.Event(), threading.Event()
+    given = iter(["token-1", "token-2"])
+
+    def source() -> Token:
+        if (value := next(given)) == "token-2":
+            asked.set()
+            assert answer.wait(10)
+        return Token(value, time.time() + 600)
+
+    kept = tokens(source)
+    kept.get()
+    kept._kept._renew_at = 0
+    with ThreadPoolExecutor(1) as pool:
+        renewed = pool.submit(kept.get)
+        assert asked.wait(10)
+        assert kept.get() == "token-1"
+        answer.set()
+        assert renewed.result() == "token-2"
+
+
+async def test_no_task_waits_for_a_renewal_whose_token_is_still_good() -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+    given = iter(["token-1", "token-2"])
+
+    async def source() -> Token:
+        if (value := next(given)) == "token-2":
+            asked.set()
+            await answer.wait()
+        return Token(value, time.time() + 600)
+
+    kept = AsyncTokens(source, httpx.AsyncClient())
+    await kept.get()
+    kept._kept._renew_at = 0
+    renewed = asyncio.create_task(kept.get())
+    await asked.wait()
+    assert await asyncio.wait_for(kept.get(), 5) == "token-1"
+    answer.set()
+    assert await renewed == "token-2"
+
+
+def test_a_token_from_a_file_may_end_its_line() -> None:
+    assert tokens("abc\n").get() == "abc"
+    assert tokens(lambda: "abc\r\n").get() == "abc"
+
+
+@pytest.mark.parametrize("bad", ["secret\ntoken", "secret token", "secré", "", " \n"])
+def test_what_no_header_may_hold_is_no_token_and_is_not_quoted(bad: str) -> None:
+    """httpx would say so with the token in its words, and those end up in logs."""
+    for source in (bad, lambda: bad):
+        with pytest.raises(TokenFailed, match="printable ASCII") as raised:
+            tokens(source).get()
+        assert "secr" not in str(raised.value)
 
 
 def test_one_that_was_refused_is_forgotten() -> None:

@@ -169,3 +169,11 @@ def test_render_writes_what_envoy_accepts_and_no_key_into_the_bootstrap(
     secret = (tmp_path / "secret").read_text()
     for hidden in (secret, base64.urlsafe_b64encode(secret.encode()).rstrip(b"=").decode()):
         assert hidden not in (out / "bootstrap.yaml").read_text() + done.stderr
+
+
+@pytest.mark.parametrize("out", ["gateway.yaml", "gateway.yaml/deeper"])
+def test_a_folder_that_cannot_be_written(tmp_path: Path, config: dict[str, Any], out: str) -> None:
+    file = running.write_config(tmp_path, config)
+    done = command("render", "--config", str(file), "--out", str(tmp_path / out))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{tmp_path / out} cannot be written (")

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.gateway import running
+from tests.gateway.calls import GRPC, UNAVAILABLE, V1, V2, Transport, bearer
 from tests.gateway.fakes import FakeModel, Upstreams
 from tests.gateway.forge import Signer
 from tests.gateway.small import Load, new_signer, one_model, seconds_until
@@ -98,6 +99,26 @@ def test_one_that_hangs_up_loses_no_get_and_soon_nothing(two: Two) -> None:
     assert set(gets) == {200}
     two.until_ejected()
     server.close()
+
+
+@pytest.mark.parametrize("transport", [V1, V2, GRPC], ids=lambda t: t.name)
+def test_who_may_have_begun_is_not_told_to_come_again(tmp_path: Path, transport: Transport) -> None:
+    """A Retry-After says that nothing was done, and clients send again what must not be done twice."""
+    model, signer = FakeModel("m"), new_signer()
+    other = Upstreams(FakeModel("other"))
+    with other.running():
+        ports = model.http_port, model.grpc_port
+        servers = [other.run(_serve_hanging_up("127.0.0.1", port)) for port in ports]
+        with running.gateway(tmp_path, one_model(tmp_path, model, signer)) as gateway:
+            answer = transport.call(gateway.port, "m", bearer(signer.token("infer:m")))
+            answer.check(UNAVAILABLE)
+            assert "may have begun" in answer.sentence
+            assert "retry-after" not in answer.headers
+            for server in servers:
+                other.do(server.close)
+            answer = transport.call(gateway.port, "m", bearer(signer.token("infer:m")))
+            answer.check(UNAVAILABLE)
+            assert int(answer.headers["retry-after"]) >= 1
 
 
 def test_one_that_is_not_ready_is_taken_out(two: Two) -> None:

@@ -95,6 +95,23 @@ def test_every_filter_a_route_speaks_to_is_there(rendered: dict[str, Any]) -> No
         assert route["typed_per_filter_config"].keys() <= there, route["name"]
 
 
+@pytest.mark.parametrize(
+    ("host", "kind", "sni"), [("idp.test", "DNS", "idp.test"), ("10.0.0.1", "IP_ADDRESS", None)]
+)
+def test_whoever_gives_keys_shows_a_certificate_for_its_own_address(
+    host: str, kind: str, sni: str | None
+) -> None:
+    raw = yaml.safe_load((GOLDENS / "full.in.yaml").read_text())
+    (issuer,) = [one for one in raw["issuers"] if "jwks_url" in one["keys"]]
+    issuer["keys"] = {"jwks_url": f"https://{host}/keys"}
+    built = bootstrap(Config.model_validate(raw), FOLDER)["static_resources"]["clusters"]
+    (cluster,) = [one for one in built if one["name"] == f"jwks-{issuer['name']}"]
+    context = cluster["transport_socket"]["typed_config"]
+    (san,) = context["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
+    assert san == {"san_type": kind, "matcher": {"exact": host}}
+    assert context.get("sni") == sni
+
+
 def test_admin_is_on_loopback(rendered: dict[str, Any]) -> None:
     assert rendered["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
 

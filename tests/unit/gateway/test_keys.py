@@ -109,12 +109,20 @@ def test_public_keys_are_reduced_and_pinned(tmp_path: Path) -> None:
         (lambda: okp_jwk(private=True), "private or symmetric"),
         (lambda: {k: v for k, v in rsa_jwk().items() if k != "kid"}, "has no kid"),
         (lambda: rsa_jwk(1024), "fewer than 2048 bits"),
-        (lambda: rsa_jwk() | {"n": "%%%"}, "n"),
+        (lambda: rsa_jwk() | {"n": "%%%"}, "n is not base64url"),
         (lambda: rsa_jwk() | {"alg": "RS512"}, "may only be used for RS256"),
         (lambda: rsa_jwk() | {"alg": "HS256"}, "may only be used for RS256"),
         (lambda: rsa_jwk() | {"use": "enc"}, "not for signatures"),
         (lambda: ec_jwk(ec.SECP384R1()), "only RSA, EC P-256 and OKP Ed25519"),
         (lambda: {"kty": "EC", "crv": "P-256", "kid": "a"}, "lacks x, y"),
+        (lambda: {"kty": ["RSA"], "kid": "a"}, "only RSA, EC P-256 and OKP Ed25519"),
+        (lambda: ec_jwk() | {"crv": {}}, "only RSA, EC P-256 and OKP Ed25519"),
+        # What Envoy would refuse as late as its first fetch, and with it every other key of the issuer.
+        (lambda: ec_jwk() | {"x": ec_jwk()["x"]}, "is no EC key"),
+        (lambda: ec_jwk() | {"x": "AAAA"}, "is no EC key"),
+        (lambda: okp_jwk() | {"x": "AA"}, "is no OKP key"),
+        (lambda: rsa_jwk() | {"e": "AQ"}, "is no RSA key"),
+        (lambda: rsa_jwk() | {"e": "%"}, "e is not base64url"),
     ],
 )
 def test_a_bad_public_key(tmp_path: Path, make: Any, says: str) -> None:
@@ -132,7 +140,7 @@ def test_two_keys_of_one_name(tmp_path: Path) -> None:
         read_public_jwks(write(tmp_path, ec_jwk(), ec_jwk()), ALL)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"keys": []}', "{", '{"keys": 1}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"keys": []}', "{", '{"keys": 1}', "[" * 100_000])
 def test_a_file_that_is_no_jwks(tmp_path: Path, text: str) -> None:
     file = tmp_path / "j"
     file.write_text(text)

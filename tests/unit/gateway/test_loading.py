@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gateway.errors import ConfigError
 from gateway.loading import known_scopes, load
+from tests.support.certificates import write_certificate
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -51,7 +53,12 @@ ONE_MISTAKE = [
     ("models.alpha.upstream.host", "a b", "models.alpha.upstream.host: 'a b' does not match"),
     ("models.alpha.upstream.http_port", 70000, "models.alpha.upstream.http_port: Input should be less than"),
     ("models.alpha.timeouts.unary", "30 sec", "models.alpha.timeouts.unary: a duration is"),
-    ("models.alpha.timeouts.unary", 0, "models.alpha.timeouts.unary: Input should be greater than 0"),
+    ("models.alpha.timeouts.unary", 0, "models.alpha.timeouts.unary: Input should be greater than"),
+    # To Envoy that is 0, and 0 is without end.
+    ("models.alpha.timeouts.unary", "0.1ms", "models.alpha.timeouts.unary: Input should be greater than"),
+    ("models.alpha.max_requests", 1 << 40, "models.alpha.max_requests: Input should be less than"),
+    ("limits.max_connections", 1 << 40, "limits.max_connections: Input should be less than"),
+    ("limits.per_caller.rate", "9999999999/s", "limits.per_caller.rate: a rate is text such as"),
     ("models.alpha.timeouts.unary", True, "models.alpha.timeouts.unary: a duration is"),
     ("listen.address", "localhost", "listen.address: 'localhost' does not appear to be an IPv4 or IPv6"),
     ("listen.port", 9901, "admin.port: 9901 is already listen's"),
@@ -71,6 +78,28 @@ ONE_MISTAKE = [
     ),
     ("issuers.0.keys", {"jwks_url": "http://idp.test/jwks"}, "issuers[0].keys: jwks_url must be https"),
     ("issuers.0.keys", {"jwks_url": "ftp://idp.test"}, "issuers[0].keys: jwks_url must be an http(s)"),
+    (
+        "issuers.0.keys",
+        {"jwks_url": "https://a.test:99999/k"},
+        "issuers[0].keys: jwks_url must be an http(s)",
+    ),
+    ("issuers.0.keys", {"jwks_url": "https://a.test:x/k"}, "issuers[0].keys: jwks_url must be an http(s)"),
+    ("issuers.0.keys", {"jwks_url": "https://a.test/a b"}, "issuers[0].keys: jwks_url must be an http(s)"),
+    ("issuers.0.keys", {"jwks_url": "https://a_b.test/k"}, "issuers[0].keys: jwks_url must be an http(s)"),
+    ("issuers.0.keys", {"jwks_url": "https://:p@a.test/k"}, "issuers[0].keys: jwks_url must be an http(s)"),
+    (
+        "issuers.0.keys",
+        {"jwks_url": "https://a.test/k", "ca_file": "no.crt"},
+        "issuers[0].keys.ca_file: there is no file",
+    ),
+    (
+        "issuers.0.keys",
+        {"jwks_url": "https://a.test/k", "ca_file": "secret"},
+        "issuers[0].keys.ca_file: ",
+    ),
+    ("issuers.0.keys.refresh", "5s", "issuers[0].keys: refresh is nothing without jwks_url"),
+    ("issuers.0.keys.ca_file", "ca.crt", "issuers[0].keys: ca_file is nothing without jwks_url"),
+    ("issuers.0.clock_skew", "200ms", "issuers[0].clock_skew: Input should be greater than or equal to 1"),
     ("issuers.0.keys.secret_files", ["nowhere"], "issuers[0].keys.secret_files[0]: there is no file"),
     ("issuers.0.keys.secret_files", ["secret", "secret"], "issuers[0].keys.secret_files: the same secret"),
     (
@@ -88,6 +117,8 @@ ONE_MISTAKE = [
     ("cors", {}, "cors.origins: is required"),
     ("cors.origins", ["*"], "cors.origins[0]: an origin is scheme://host[:port]"),
     ("cors.origins", ["https://a.test/"], "cors.origins[0]: an origin is scheme://host[:port]"),
+    ("cors.origins", ["https://A.test"], "cors.origins[0]: an origin is in lower case"),
+    ("cors.origins", ["https://a.test:99999"], "cors.origins[0]: an origin is scheme://host[:port]"),
     ("cors.origins", ["http://a.test"], "cors.origins[0]: an origin must be https unless on loopback"),
     ("listen.tls", {"cert_file": "no.crt"}, "listen.tls.key_file: is required"),
     ("listen.tls", {"cert_file": "c", "key_file": "k"}, "listen.tls.cert_file: there is no file"),
@@ -225,6 +256,73 @@ def test_paths_are_relative_to_the_config(
 def test_plain_http_keys_from_inside_only(raw: dict[str, Any], write: Write, host: str) -> None:
     put(raw, "issuers.0.keys", {"jwks_url": f"http://{host}:8000/jwks.json"})
     assert load(write(raw)).jwks == {}
+
+
+def test_a_file_of_authorities_is_relative_to_the_config(raw: dict[str, Any], write: Write) -> None:
+    """Envoy reads it, and would look for it in the folder where it was started."""
+    put(raw, "issuers.0.keys", {"jwks_url": "https://a.test/keys", "ca_file": "tls/tls.crt"})
+    file = write(raw)
+    write_certificate(file.parent / "tls")
+    assert load(file).config.issuers[0].keys.ca_file == file.parent / "tls" / "tls.crt"
+
+
+def test_yaml_may_say_a_thing_once_and_mean_it_twice(
+    tmp_path: Path, raw: dict[str, Any], write: Write
+) -> None:
+    file = write(raw)
+    text = "models:\n  a: {upstream: &u {host: h, grpc_port: null}}\n  b: {upstream: {<<: *u, host: i}}\n"
+    del raw["models"]
+    file.write_text(yaml.safe_dump(raw) + text)
+    upstreams = [model.upstream for model in load(file).config.models.values()]
+    assert [(upstream.host, upstream.grpc_port) for upstream in upstreams] == [("h", None), ("i", None)]
+
+
+@pytest.mark.parametrize(
+    ("own", "limits"),
+    [
+        (None, ((5, 1), 9, 3)),
+        ({}, ((5, 1), 9, 3)),
+        # A model that says one thing must not lose another that the owner has set for all.
+        ({"streams": 1}, ((5, 1), 9, 1)),
+        ({"rate": "2/s"}, ((2, 1), None, 3)),
+        ({"rate": "2/s", "burst": 4}, ((2, 1), 4, 3)),
+        ({"rate": None}, (None, None, 3)),
+        ({"streams": None}, ((5, 1), 9, None)),
+    ],
+)
+def test_a_models_limits_are_laid_over_those_for_all(
+    raw: dict[str, Any], write: Write, own: dict[str, Any] | None, limits: tuple[Any, ...]
+) -> None:
+    put(raw, "limits.per_caller", {"rate": "5/s", "burst": 9, "streams": 3})
+    put(raw, "models.alpha.routes", [{"path": "/follow", "methods": ["GET"], "kind": "stream"}])
+    put(raw, "models.alpha.per_caller", own)
+    found = load(write(raw)).config.per_caller("alpha")
+    assert (found.rate, found.burst, found.streams) == limits
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        # Whoever holds it would sign for both.
+        ({"issuer": "https://other.test"}, "issuers[1].keys: a secret of issuers[0]'s is here as well"),
+        # What a token may be follows from who issued it: the laxer entry would open the stricter one.
+        (
+            {"keys": {"jwks_url": "https://a.test/keys"}, "token_types": ["at+jwt"]},
+            "issuers[1].token_types: of https://local.test, as is issuers[0], so they must be the same",
+        ),
+    ],
+)
+def test_two_issuers_that_weaken_each_other(
+    raw: dict[str, Any], write: Write, second: dict[str, Any], says: str
+) -> None:
+    raw["issuers"].append(raw["issuers"][0] | {"name": "second"} | second)
+    assert mistakes(write(raw)) == [says]
+
+
+def test_one_issuer_may_stand_there_twice(raw: dict[str, Any], write: Write) -> None:
+    """As while it goes over from a shared secret to keys of its own."""
+    raw["issuers"].append(raw["issuers"][0] | {"name": "second", "keys": {"jwks_url": "https://a.test/keys"}})
+    assert len(load(write(raw)).config.issuers) == 2
 
 
 def test_known_scopes(raw: dict[str, Any], write: Write) -> None:

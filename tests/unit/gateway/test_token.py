@@ -33,10 +33,12 @@ def run(file: Path, *arguments: str) -> Result:
     return CliRunner().invoke(app, ["token", "--config", str(file), *arguments])
 
 
-def read(result: Result, key: Any = SECRET, algorithm: str = "HS256") -> dict[str, Any]:
+def read(
+    result: Result, key: Any = SECRET, algorithm: str = "HS256", audience: str = "quintet"
+) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
-    return jwt.decode(line, key, algorithms=[algorithm], audience="quintet")
+    return jwt.decode(line, key, algorithms=[algorithm], audience=audience)
 
 
 def pem(key: Any) -> bytes:
@@ -44,7 +46,7 @@ def pem(key: Any) -> bytes:
 
 
 def test_minting_is_pure() -> None:
-    claims = token.Claims("https://i.test", "me", "quintet", ("infer:a", "infer:b"), 1000, 60, "id")
+    claims = token.Claims("https://i.test", "me", ("quintet",), ("infer:a", "infer:b"), 1000, 60, "id")
     key = token.secret_key(Secret(SECRET.encode()))
     assert token.mint(claims, key) == token.mint(claims, key)
     header = jwt.get_unverified_header(token.mint(claims, key))
@@ -125,16 +127,59 @@ def test_private_keys_find_their_own_name(
     assert jwt.get_unverified_header(result.stdout.strip())["kid"] == "mine"
 
 
+def test_a_private_key_is_its_own_issuers(raw: dict[str, Any], write: Write, tmp_path: Path) -> None:
+    """Not the first one's whose keys are public, when another publishes this very key."""
+    key = KEYS["ES256"][0]()
+    mine = json.loads(ECAlgorithm.to_jwk(key.public_key())) | {"kid": "mine"}
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [mine]}))
+    (tmp_path / "key.pem").write_bytes(pem(key))
+    people = {"name": "people", "issuer": "https://people.test", "keys": {"jwks_url": "https://p.test/keys"}}
+    machines = {"name": "machines", "issuer": "https://machines.test", "keys": {"jwks_file": "jwks.json"}}
+    raw["issuers"] = [raw["issuers"][0] | people, raw["issuers"][0] | machines]
+    result = run(write(raw), "--scope", "infer:*", "--key-file", str(tmp_path / "key.pem"))
+    assert read(result, key.public_key(), "ES256")["iss"] == "https://machines.test"
+
+
+@pytest.mark.parametrize(
+    ("scope", "audience"),
+    [
+        ("infer:alpha", "special"),
+        ("infer:beta_two", "quintet"),
+        ("infer:alpha infer:beta_two", ["special", "quintet"]),
+        ("infer:*", ["special", "quintet"]),
+        ("read:models", "quintet"),
+        ("infer:alpha read:models", "special"),
+    ],
+)
+def test_it_is_for_the_audiences_of_the_models_it_names(
+    raw: dict[str, Any], write: Write, scope: str, audience: Any
+) -> None:
+    """Otherwise a token for a model with an audience of its own would be refused there."""
+    raw["models"]["alpha"]["audiences"] = ["special"]
+    claims = read(run(write(raw), "--scope", scope), audience=audience if scope != "infer:*" else "special")
+    assert claims["aud"] == audience
+
+
+def test_an_audience_that_nothing_asks_for_is_minted_with_a_warning(
+    raw: dict[str, Any], write: Write
+) -> None:
+    result = run(write(raw), "--scope", "infer:alpha", "--audience", "quintett")
+    assert read(result, audience="quintett")
+    assert result.stderr.startswith("warning: nothing behind this gateway asks for the audience quintett")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--subject", ""], "--subject"),
+        (["--subject", "Zoë"], "--subject"),
         (["--expires-in", "25h"], "from 1 to the issuer's max_lifetime, 3600 s"),
         (["--expires-in", "0"], "from 1 to"),
         (["--expires-in", "soon"], "--expires-in: a duration is"),
         (["--alg", "RS256"], "--alg RS256: this key is for HS256"),
         (["--alg", "none"], "none"),
         (["--issuer", "lokal"], "there is no issuer lokal; did you mean local?"),
-        (["--key-file", "none.pem"], "no issuer takes public keys"),
+        (["--key-file", "none.pem"], "--key-file none.pem cannot be read"),
     ],
 )
 def test_what_cannot_be_minted(raw: dict[str, Any], write: Write, arguments: list[str], says: str) -> None:
@@ -150,6 +195,14 @@ def test_a_key_without_a_name(raw: dict[str, Any], write: Write, tmp_path: Path)
     arguments = ["--scope", "infer:*", "--key-file", str(tmp_path / "key.pem")]
     assert "give --kid" in run(write(raw), *arguments).stderr
     read(run(write(raw), *arguments, "--kid", "k"), key.public_key(), "ES256")
+
+
+def test_a_private_key_where_all_secrets_are_shared(
+    raw: dict[str, Any], write: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "key.pem").write_bytes(pem(KEYS["ES256"][0]()))
+    result = run(write(raw), "--scope", "infer:*", "--key-file", str(tmp_path / "key.pem"))
+    assert (result.exit_code, result.stderr) == (2, "no issuer takes public keys\n")
 
 
 @pytest.mark.parametrize(
