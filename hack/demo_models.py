@@ -94,6 +94,7 @@ def _make(model: str, folder: Path, root: Path) -> None:
             status = maker.wait()
         except BaseException:
             maker.terminate()
+            maker.wait()  # until it has taken its half-made files away
             raise
     if status or not folder.is_dir():
         raise DemoFailed(f"The demo checkpoint of {model} was not made (exit status {status}).")

@@ -62,6 +62,11 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
         self._tokenizer = PromptTokenizer(
             checkpoint.tokenizer_file, windowed=settings.long_prompts == "window"
         )
+        if self._tokenizer.last >= checkpoint.shape.vocab:
+            raise LoadError(
+                f"{checkpoint.tokenizer_file} has tokens numbered up to {self._tokenizer.last}, "
+                f"the vocabulary of the weights ends at {checkpoint.shape.vocab - 1}."
+            )
         progress("preparing the engine")
         threads = settings.threads or available_cpus()
         self._engine = build_engine(checkpoint, engine=settings.engine, threads=threads)

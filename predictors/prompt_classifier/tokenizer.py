@@ -39,11 +39,16 @@ class PromptTokenizer:
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
-            raise LoadError(f"{file.name} is not a tokenizer: {error}.") from None
+            raise LoadError(f"{file} is not a tokenizer: {error}.") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._cls, self._sep = self._special("[CLS]", file), self._special("[SEP]", file)
         self._windowed = windowed
+
+    @property
+    def last(self) -> int:
+        """The greatest token id."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     def encode(self, prompts: Sequence[str]) -> list[TokenizedPrompt]:
         """Runs without the GIL for most of its time; safe to call from several threads."""
@@ -62,5 +67,5 @@ class PromptTokenizer:
     def _special(self, token: str, file: Path) -> int:
         number = self._tokenizer.token_to_id(token)
         if number is None:
-            raise LoadError(f"{file.name} has no {token} token.")
+            raise LoadError(f"{file} has no {token} token.")
         return number

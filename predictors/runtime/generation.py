@@ -413,26 +413,33 @@ class DecoderThread(Generic[Work]):
     def _drop_cancelled(self) -> None:
         for handle in [handle for handle, generation in self._running.items() if generation.cancelled]:
             del self._running[handle]
-            self._decoder.leave(handle)
+            try:
+                self._decoder.leave(handle)
+            except BaseException as error:
+                self._fail_all(error)
+                return
 
     def _step(self) -> None:
         rows, started = len(self._running), time.perf_counter()
         try:
             news = list(self._decoder.step())
+            told = [(self._running[item.handle], item) for item in news]
         except BaseException as error:
-            # What the others' state is worth after this, nobody knows.
-            running, self._running = self._running, {}
-            for handle in running:
-                with contextlib.suppress(Exception):
-                    self._decoder.leave(handle)
-            self._crashed(list(running.values()), error)
+            self._fail_all(error)
             return
         seconds = time.perf_counter() - started
-        told = [(self._running[item.handle], item) for item in news]
         for item in news:
             if item.outcome is not None:
                 del self._running[item.handle]
         self._tell(self._stepped, told, rows, seconds)
+
+    def _fail_all(self, error: BaseException) -> None:
+        """After a fault nobody knows what the state of any sequence is worth."""
+        running, self._running = self._running, {}
+        for handle in running:
+            with contextlib.suppress(Exception):
+                self._decoder.leave(handle)
+        self._crashed(list(running.values()), error)
 
     def _stepped(self, told: list[tuple[Generation, News]], rows: int, seconds: float) -> None:
         self._metrics.infer_seconds.observe(seconds)

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(settings_class: type[Settings], build: Callable[[Settings], Predictor[Any, Any, Any]]) -> NoReturn:
-    """Serves ``build(settings)``. Exit codes: 0 after SIGTERM, 1 port in use, 2 settings, 3 not loaded."""
+    """Serves ``build(settings)``. Exit codes: 0 after SIGTERM, 1 cannot listen, 2 settings, 3 not loaded."""
     configure_logging("INFO")
     try:
         if sys.argv[1:]:

@@ -82,7 +82,7 @@ class PredictorServer(kserve.ModelServer):
         self.register_model(self._model)
 
     def run(self) -> int:
-        """Serves until SIGTERM or a failed load; returns the exit code. Raises PortInUse."""
+        """Serves until SIGTERM or a failed load; returns the exit code. Raises CannotListen."""
         with contextlib.ExitStack() as resources:
             http = resources.enter_context(_bound(self._settings.host, self._settings.http_port))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -217,17 +217,18 @@ class PredictorServer(kserve.ModelServer):
             dataplane, self._metrics, records, self.dataplane, self.model_repository_extension
         )
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+        host, port = self._settings.host, self._settings.grpc_port
         try:
-            server.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")
-        except RuntimeError:
-            raise PortInUse(self._settings.host, self._settings.grpc_port) from None
+            server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError:  # the host is one to listen on: HTTP does
+            raise CannotListen(host, port, "it is in use") from None
         await server.start()
         return server
 
 
-class PortInUse(Exception):
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"Port {port} on {host} cannot be opened: it is in use.")
+class CannotListen(Exception):
+    def __init__(self, host: str, port: int, why: str) -> None:
+        super().__init__(f"Port {port} on {host} cannot be opened: {why}.")
 
 
 class _Rest(RESTServer):
@@ -268,9 +269,8 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listener.bind((host, port))
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUse(host, port) from None
-            raise
+            why = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            raise CannotListen(host, port, why) from None
         listener.listen(2048)
         yield listener
 
@@ -279,6 +279,6 @@ def serve(predictor: Predictor[Any, Any, Any], settings: RuntimeSettings) -> int
     """Serves one predictor to its end; returns the process's exit code."""
     try:
         return PredictorServer(predictor, settings).run()
-    except PortInUse as error:
+    except CannotListen as error:
         logger.error("%s", error)
         return EXIT_PORT

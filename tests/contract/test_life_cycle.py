@@ -247,6 +247,24 @@ def test_a_port_in_use_is_one_sentence() -> None:
             assert server.lines[-1]["message"] == f"Port {port} on 127.0.0.1 cannot be opened: it is in use."
 
 
+def test_a_host_that_is_not_ours_is_one_sentence() -> None:
+    with running(TOY, {"QUINTET_HOST": "192.0.2.1"}, ready=False) as server:  # kept for documentation
+        assert server.wait() == 1
+    (line,) = server.lines
+    assert line["message"].startswith(f"Port {server.http_port} on 192.0.2.1 cannot be opened: ")
+
+
+def test_it_listens_on_ipv6_too() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with running(TOY, {"QUINTET_HOST": "::"}) as server:
+        assert httpx.get(f"http://[::1]:{server.http_port}/v2/health/ready").status_code == 200
+        with grpc.insecure_channel(f"[::1]:{server.grpc_port}") as channel:
+            assert pb_grpc.GRPCInferenceServiceStub(channel).ServerReady(pb.ServerReadyRequest()).ready
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "named"),
     [

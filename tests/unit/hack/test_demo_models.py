@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -102,14 +103,48 @@ def test_a_cache_that_cannot_be_made(root: Path, tmp_path: Path, monkeypatch: py
         demo_checkpoint("alpha", root)
 
 
-def test_two_at_once_make_one(root: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; from hack.demo_models import demo_checkpoint;"
-        f"print(demo_checkpoint('alpha', Path({str(root)!r})))"
+def test_ctrl_c_waits_until_the_maker_has_cleaned_up(root: Path, tmp_path: Path) -> None:
+    add_model(
+        root,
+        "tidy",
+        """
+        import pathlib, signal, sys, time
+        partial = pathlib.Path(sys.argv[1] + ".partial")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            partial.write_text("x")
+            print("making", flush=True)
+            time.sleep(60)
+        finally:
+            time.sleep(1)  # longer than Python waits by itself
+            partial.unlink()
+        """,
     )
+    with subprocess.Popen(
+        [sys.executable, "-c", demo_script("tidy", root)],
+        cwd=demo_models.ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as run:
+        assert run.stderr is not None
+        assert run.stderr.readline() == "making\n"
+        run.send_signal(signal.SIGINT)
+        run.wait()
+        assert list((tmp_path / "cache" / "demo").glob("*.partial")) == []
+
+
+def demo_script(model: str, root: Path) -> str:
+    return (
+        "from pathlib import Path; from hack.demo_models import demo_checkpoint;"
+        f"print(demo_checkpoint({model!r}, Path({str(root)!r})))"
+    )
+
+
+def test_two_at_once_make_one(root: Path) -> None:
     runs = [
         subprocess.Popen(
-            [sys.executable, "-c", script],
+            [sys.executable, "-c", demo_script("alpha", root)],
             cwd=demo_models.ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -312,7 +312,10 @@ def test_an_engine_that_raises_fails_those_it_ran_and_no_others(world: World) ->
 
 
 class Counting:
-    """A decoder whose sequences count down; ``!`` raises in join or step."""
+    """A decoder whose sequences count up to their number.
+
+    -1 is refused, -2 breaks the step, -3 breaks when it leaves, of -4 there is news under another name.
+    """
 
     def __init__(self) -> None:
         self.sequences: dict[Hashable, list[int]] = {}
@@ -330,7 +333,8 @@ class Counting:
         return self.made
 
     def leave(self, handle: Hashable) -> None:
-        del self.sequences[handle]
+        if self.sequences.pop(handle)[0] == -3:
+            raise RuntimeError("secret detail of the engine")
 
     def step(self) -> list[News]:
         self.threads.add(threading.get_ident())
@@ -341,10 +345,11 @@ class Counting:
         news = []
         for handle, sequence in list(self.sequences.items()):
             sequence[1] += 1
-            ended = sequence[1] >= sequence[0]
+            ended = 0 < sequence[0] <= sequence[1]
             if ended:
                 del self.sequences[handle]
-            news.append(News(handle, 1, f"{sequence[1]}", sequence[0] if ended else None))
+            told = "nobody's" if sequence[0] == -4 else handle
+            news.append(News(told, 1, f"{sequence[1]}", sequence[0] if ended else None))
         return news
 
 
@@ -397,6 +402,20 @@ async def test_what_a_decoder_refuses_or_breaks_on_fails_alone() -> None:
     assert good == 2
     assert isinstance(broken, Internal)
     assert "secret" not in broken.message
+    assert decoder.sequences == {}
+    batcher.abort()
+
+
+async def test_no_fault_of_a_decoder_ends_its_thread() -> None:
+    decoder = Counting()
+    batcher = await plane(decoder)
+    with batcher.admit(3) as room:
+        generation = room.open(-3, 5, soon())
+        await anext(aiter(generation))  # it runs
+        generation.cancel()
+        (misnamed,) = await room.submit([-4], [5], soon())
+        assert isinstance(misnamed, Internal)
+        assert await room.submit([2], [5], soon()) == [2]
     assert decoder.sequences == {}
     batcher.abort()
 
