@@ -21,9 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nncf
+import nncf  # pyright: ignore[reportMissingImports]
 import numpy as np
-import openvino
+import openvino  # pyright: ignore[reportMissingImports]
 
 CALIBRATION, VOCABULARY = 32, 30_000
 
