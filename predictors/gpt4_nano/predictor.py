@@ -9,13 +9,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
 from predictors.gpt4_nano import routes
 from predictors.gpt4_nano.backends.rows import Completion, InvalidRow, Row, row_of
 from predictors.gpt4_nano.engine import TritonEngine
+from predictors.gpt4_nano.pipeline import routes as pipeline_routes
 from predictors.gpt4_nano.settings import Gpt4NanoSettings
 from predictors.gpt4_nano.triton import MODEL, STREAM_MODEL, Triton
 from predictors.gpt4_nano.tritonserver import Ports, TritonProcess, check_repository
@@ -24,6 +25,9 @@ from predictors.runtime.errors import InvalidValue, LoadError, ServiceError
 from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import GenerativePredictor
 from predictors.runtime.tensors import TensorSpec, detail
+
+if TYPE_CHECKING:
+    from predictors.gpt4_nano.pipeline.front import Front
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +66,12 @@ class Gpt4Nano(GenerativePredictor[Row, Row, Completion]):
             self._own = TritonProcess(settings.model_dir, LOOPBACK, ports)
             address = f"{LOOPBACK}:{ports.grpc}"
         self._address = address
-        self._loop: asyncio.AbstractEventLoop
+        self._front = _front(settings)
         self._stopping = threading.Event()
 
     def engine(self, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> TritonEngine:
-        self._loop = loop
+        if self._front is not None:
+            self._front.start()
         self._engine = TritonEngine(Triton(self._address), loop, metrics, self._stopped)
         return self._engine
 
@@ -118,7 +123,10 @@ class Gpt4Nano(GenerativePredictor[Row, Row, Completion]):
         }
 
     def routes(self, dataplane: DataPlane[Row, Completion]) -> APIRouter:
-        return routes.router(dataplane)
+        both = APIRouter()
+        both.include_router(routes.router(dataplane))
+        both.include_router(pipeline_routes.router(self._front))
+        return both
 
     def description(self) -> Mapping[str, str]:
         where = "started here" if self._own is not None else self._address
@@ -131,8 +139,22 @@ class Gpt4Nano(GenerativePredictor[Row, Row, Completion]):
 
     def _stopped(self) -> None:
         self._stopping.set()
+        if self._front is not None:
+            self._front.stop()
         if self._own is not None:
             self._own.stop()
+
+
+def _front(settings: Gpt4NanoSettings) -> Front | None:
+    if not settings.kafka_bootstrap_servers:
+        return None
+    # Only now: without Kafka nothing of it is loaded or opened.
+    from predictors.gpt4_nano.pipeline.front import Front
+    from predictors.gpt4_nano.pipeline.store import open_store
+
+    logging.getLogger("aiokafka").setLevel("ERROR")
+    store = open_store(settings.results_store, settings.results_ttl)
+    return Front(settings.kafka_bootstrap_servers, store)
 
 
 def _ports(settings: Gpt4NanoSettings) -> Ports:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr
 
 from predictors.runtime.settings import RuntimeSettings
 
@@ -23,6 +23,18 @@ class Gpt4NanoSettings(RuntimeSettings):
     """See triton_http_port."""
     max_batch_items: int = Field(64, ge=1)
     """Requests given to Triton at a time, which batches them; the rest wait here."""
+
+    kafka_bootstrap_servers: str = Field(
+        default="",
+        validation_alias=AliasChoices(
+            "QUINTET_KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP"
+        ),
+    )
+    """Brokers for /infer and /result, comma-separated (``KAFKA_BOOTSTRAP``). Empty: both answer 503."""
+    results_store: str = "~/.cache/quintet/gpt4_nano/results.sqlite"
+    """Where results are kept: a SQLite file (one replica), or ``redis://host:6379/0`` (many)."""
+    results_ttl: float = Field(3600.0, gt=0)
+    """Seconds a request and its result are kept after their last change."""
 
     backend: Literal["mock", "openai", "transformers"] | None = None
     """Who answers in a Triton started here. Unset: what config.pbtxt says, which is the mock."""
