@@ -7,7 +7,6 @@ import json
 import random
 import threading
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -31,12 +30,12 @@ _TOO_MUCH = "The model's provider is overloaded or the quota is used up."
 _REFUSED = "The model's provider refused the request."
 
 
-@dataclass(frozen=True)
 class Retry(Exception):
     """It may go better later: in ``after`` seconds, if the provider said so."""
 
-    message: str
-    after: float | None = None
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.message, self.after = message, after
 
 
 class OpenAI:
@@ -147,7 +146,7 @@ class OpenAI:
                         continue
                     data = line[5:].strip()
                     if data == "[DONE]":
-                        return
+                        continue  # to the end, or the connection could not be used again
                     event = _json(data)
                     if event.get("error"):
                         raise Retry(_NO_ANSWER)
