@@ -186,7 +186,7 @@ async def test_a_caller_that_goes_ends_its_request_inside_triton(tmp_path: Path)
     """Requests waiting in Triton's queue are not computed once nobody waits for them."""
     settings = {"QUINTET_MOCK_BATCH_SECONDS": "0.5"}
     with (
-        triton.running(tmp_path / "triton.txt", **settings) as server,
+        triton.running(tmp_path / "triton.txt", REPOSITORY, **settings) as server,
         running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": server.grpc}) as front,
     ):
         before, _ = server.executions()
