@@ -5,7 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("runtime_overhead", "prompt_classifier_engine", "http_latency", "open_loop", "gateway")
+BENCHMARKS = (
+    "runtime_overhead",
+    "prompt_classifier_engine",
+    "http_latency",
+    "open_loop",
+    "gateway",
+    "gpt4_nano",
+)
 
 
 def main(names: list[str]) -> int:

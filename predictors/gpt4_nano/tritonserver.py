@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from predictors.runtime.errors import LoadError
 
@@ -133,20 +134,45 @@ class TritonProcess:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            start_new_session=True,
             preexec_fn=_end_with_parent(os.getpid()),
         )
-        last = "it said nothing"
-        assert process.stderr is not None
-        with process.stderr:
-            for line in process.stderr:
+        lines = _Lines(process.stderr)
+        code = process.wait()
+        # Its stubs hold the pipe open, and may outlive it for a while.
+        end_group(process.pid)
+        lines.join(_ENDING_SECONDS)
+        return code, lines.last
+
+
+class _Lines(threading.Thread):
+    """What Triton tells, into the log; ``last`` is the last error."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        super().__init__(name="triton-log", daemon=True)
+        assert stream is not None
+        self.last = "it said nothing"
+        self._stream = stream
+        self.start()
+
+    def run(self) -> None:
+        with self._stream:
+            for line in self._stream:
+                text = line.split("]", 1)[-1].strip().strip('"')[:500]
+                # Triton looks for a GPU's driver; on CPU there is none.
                 if line[:1] in {"E", "F"} and "]" in line and "CudaDriverHelper" not in line:
-                    last = line.split("]", 1)[1].strip().strip('"')[:500]
-                    logger.error("Triton: %s", last)
+                    self.last = text
+                    logger.error("Triton: %s", text)
                 elif line[:1] == "W" and "]" in line:
-                    logger.warning("Triton: %s", line.split("]", 1)[1].strip()[:500])
+                    logger.warning("Triton: %s", text)
                 else:
                     logger.debug("Triton: %s", line.rstrip()[:500])
-        return process.wait(), last
+
+
+def end_group(leader: int) -> None:
+    """What is left of a Triton that has ended: its stubs."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _end_with_parent(parent: int) -> Callable[[], None]:

@@ -50,7 +50,9 @@ class Triton:
         command = tritonserver.command(program, self.repository, "127.0.0.1", self.ports)
         environ = tritonserver.environment({**os.environ, **self.environment})
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command, env=environ, stdout=log, stderr=log, start_new_session=True
+            )
         return self.process
 
     def start(self) -> None:
@@ -72,6 +74,7 @@ class Triton:
         if self.process is not None:
             (self.process.kill if kill else self.process.terminate)()
             self.process.wait(30)
+            tritonserver.end_group(self.process.pid)
             self.process = None
 
     def executions(self, model: str = "gpt4_nano") -> tuple[int, int]:
