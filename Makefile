@@ -19,7 +19,7 @@ setup: ## set up .venv from the hashed lock (every other target does it by itsel
 	@sh hack/setup.sh
 
 .PHONY: run
-run: setup ## start the predictors and the gateway on this machine; MODELS="a b" for some of them; Ctrl-C stops all
+run: setup ## start the predictors and the gateway on this machine; MODELS="a b" for some, KAFKA=1; Ctrl-C stops all
 	@$(PY) -m hack.local_stack $(MODELS)
 
 .PHONY: test

@@ -13,6 +13,7 @@ BENCHMARKS = (
     "http_latency",
     "open_loop",
     "gateway",
+    "gpt4_nano",
 )
 
 

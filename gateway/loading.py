@@ -34,7 +34,7 @@ from gateway.config import (
 )
 from gateway.errors import ConfigError, Problem
 from gateway.keys import Jwks, issuer_jwks, resolve
-from gateway.routes import READ_MODELS, RESERVED, domain_routes
+from gateway.routes import READ_MODELS, RESERVED, domain_routes, extension_paths
 
 #: Scopes that belong to no single model.
 SHARED_SCOPES = frozenset({READ_MODELS, "jobs:admin"})
@@ -289,7 +289,8 @@ def _model_problems(models: Mapping[str, Model]) -> Iterator[Problem]:
         for i, route in enumerate(model.routes):
             where = f"models.{name}.routes[{i}]"
             first = route.path.split("/")[1]
-            if first in reserved or first.startswith(("inference.", "{")):
+            taken = first in reserved or first.startswith(("inference.", "{"))
+            if taken and route.path not in extension_paths(name):
                 yield Problem(f"{where}.path", f"{route.path} is in the space of the gateway's own routes")
             verb, _, target = (route.scope or "").partition(":")
             if route.scope and target != name and route.scope not in SHARED_SCOPES:

@@ -46,6 +46,11 @@ class Route:
         return re.sub(r"\{[a-z_]+\}", "{}", self.path)
 
 
+def extension_paths(name: str) -> tuple[str, ...]:
+    """The generate extension of v2, which a model may have among its own routes."""
+    return (f"/v2/models/{name}/generate", f"/v2/models/{name}/generate_stream")
+
+
 def infer_scope(model: str) -> str:
     return f"infer:{model}"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STDERR = 2
-MAKERS = ("demo", "training")
+MAKERS = ("demo", "training", "model_repository")
 """Packages of a model whose sources its demo checkpoint depends on."""
 
 

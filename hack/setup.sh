@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "setup: $*"; exit 1; }
 
-want=$(sha256sum <requirements/dev.txt)
+want=$(cat requirements/dev.txt hack/triton.txt 2>/dev/null | sha256sum)
 stamp=.venv/.quintet-lock # written last, so a set-up that failed leaves none
 in_step() { [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; }
 in_step && exit 0
@@ -73,4 +73,13 @@ fi
 say "setup: bringing .venv in step with requirements/dev.txt (about half a minute the first time)"
 rm -f "$stamp"
 "$uv" pip sync -q --require-hashes --python .venv/bin/python requirements/dev.txt
+# Without it everything but gpt4_nano runs.
+if [ -f hack/triton.py ]; then
+  code=0
+  .venv/bin/python -m hack.triton || code=$?
+  if [ "$code" = 3 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt_install "libpython$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || :
+    .venv/bin/python -m hack.triton || :
+  fi
+fi
 printf '%s\n' "$want" >"$stamp"

@@ -30,6 +30,10 @@ class Part:
 
 PARTS = (
     Part("promtool", "prometheus", "tests", unpack="usr/bin/promtool"),
+    # Kafka's broker, whose jars come by Maven.
+    Part("java", "openjdk-17-jre-headless", "tests"),
+    Part("mvn", "maven", "tests"),
+    Part("redis-check-rdb", "redis-tools", "tests"),
     Part("wrk", "wrk", "benchmarks"),
 )
 

@@ -11,13 +11,16 @@ from .events import Event
 from .retrying import Retries
 from .sync import Client
 from .tokens import ClientCredentials, Token
+from .triton import AsyncOpenAITritonService, OpenAITritonService
 
 __all__ = [
     "AsyncClient",
+    "AsyncOpenAITritonService",
     "Call",
     "Client",
     "ClientCredentials",
     "Event",
+    "OpenAITritonService",
     "Retries",
     "Tensor",
     "Token",

@@ -16,8 +16,10 @@ LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepali
 
 
 def arguments(call: Call[Any], token: str) -> dict[str, Any]:
-    """For httpx's build_request."""
-    headers = {"authorization": f"Bearer {token}", "accept": "application/json", **call.headers}
+    """For httpx's build_request. An empty token is none, for a server without a gateway in front."""
+    headers = {"accept": "application/json", **call.headers}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
     made: dict[str, Any] = {"method": call.method, "url": call.path, "headers": headers}
     return made if call.body is None else made | {"json": call.body}
 

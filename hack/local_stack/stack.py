@@ -17,6 +17,7 @@ from gateway.config import Config
 from gateway.loading import known_scopes
 from hack.local_stack import files, hints, plan, ports
 from hack.local_stack.child import Child, Command, how_it_ended, last_error, last_lines
+from hack.local_stack.companions import KAFKA, Companion, companions
 from hack.local_stack.errors import StackError
 from hack.local_stack.progress import Progress, doing
 
@@ -77,19 +78,31 @@ class Stack:
         models = plan.choose(wanted, known)
         config = files.write_config(raw, models, source.parent, folder).config
         predictors = plan.predictors(config, known, self.environ, self.root)
-        gateway_ports = plan.gateway_ports(config)
-        ports.check_free([port for one in predictors for port in one.ports] + gateway_ports)
+        beside = {one.model: companions(one.model, self.environ, folder.path) for one in predictors}
+        processes = [process for one in beside.values() for process in one.processes]
+        ports.check_free(
+            [port for one in predictors for port in one.ports]
+            + [port for one in beside.values() for port in one.ports]
+            + plan.gateway_ports(config)
+        )
         examples = {model: hints.examples(self.root / "predictors" / model) for model in models}
 
         checkpoints = {one.model: one.model_dir or await self._demo(one.model, folder) for one in predictors}
         self.progress.say(f"Starting {', '.join(models)} and the gateway")
         exits = [
-            self._watched(self._start_predictor(one, checkpoints[one.model], folder), checkpoints[one.model])
+            self._watched(
+                self._start_predictor(one, checkpoints[one.model], folder, beside[one.model].settings),
+                checkpoints[one.model],
+            )
             for one in predictors
+        ]
+        exits += [
+            self._watched(self._start(one.name, list(one.arguments), folder, one.settings))
+            for one in processes
         ]
         address = f"http://{_in_url(config.listen.address)}:{config.listen.port}"
         exits.append(self._watched(self._start_gateway(folder)))
-        up = asyncio.create_task(self._until_ready(predictors, address, config, folder))
+        up = asyncio.create_task(self._until_ready(predictors, processes, address, config, folder))
         try:
             await asyncio.wait({up, *exits}, return_when=asyncio.FIRST_COMPLETED)
             for ended in exits:
@@ -131,8 +144,14 @@ class Stack:
             folder.keep_timings({name: seconds})
         return Path(output.splitlines()[-1])
 
-    def _start_predictor(self, one: plan.PredictorPlan, checkpoint: Path, folder: files.LocalFolder) -> Child:
-        settings = {**one.settings, f"{plan.PREFIX}MODEL_DIR": str(checkpoint)}
+    def _start_predictor(
+        self,
+        one: plan.PredictorPlan,
+        checkpoint: Path,
+        folder: files.LocalFolder,
+        beside: Mapping[str, str],
+    ) -> Child:
+        settings = {**beside, **one.settings, f"{plan.PREFIX}MODEL_DIR": str(checkpoint)}
         return self._start(
             one.model, ["-m", f"predictors.{one.model}"], folder, settings, grace=one.grace + 2
         )
@@ -185,6 +204,7 @@ class Stack:
     async def _until_ready(
         self,
         predictors: list[plan.PredictorPlan],
+        processes: list[Companion],
         address: str,
         config: Config,
         folder: files.LocalFolder,
@@ -216,7 +236,8 @@ class Stack:
                     *(
                         wait(model, f"{base}/v2/health/ready", f"{base}/health/detailed")
                         for model, base in bases.items()
-                    )
+                    ),
+                    *(wait(one.name, one.ready, None) for one in processes if one.ready),
                 )
                 # Its /health speaks for the predictors too, so it comes last.
                 await wait(GATEWAY, f"{address}/health", None)
@@ -244,10 +265,11 @@ class Stack:
     async def _down(self) -> None:
         """The gateway first, so that nobody is sent to a predictor that is going."""
         gateway = [child for child in self.children if child.name == GATEWAY]
-        others = [child for child in self.children if child.name != GATEWAY]
-        if running := [child.name for child in gateway + others if child.running]:
+        kafka = [child for child in self.children if child.name == KAFKA]  # who uses it ends before it
+        others = [child for child in self.children if child.name not in (GATEWAY, KAFKA)]
+        if running := [child.name for child in gateway + others + kafka if child.running]:
             self.progress.say(f"Stopping {', '.join(running)}")
-        for group in (gateway, others):
+        for group in (gateway, others, kafka):
             await asyncio.gather(*(child.stop(at_once=self.at_once) for child in group))
 
 

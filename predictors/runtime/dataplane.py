@@ -281,6 +281,7 @@ def _located(error: ServiceError, index: int, place: Place) -> ServiceError:
     """The same error about item ``index`` of the caller's request."""
     fields = [entry for entry in error.details if "field" in entry]
     if not fields:
-        return type(error)(f"{place(index, '').rstrip('.')}: {error.message}", details=error.details)
+        message = f"{place(index, '').rstrip('.')}: {error.message}"
+        return type(error)(message, details=error.details, retry_after=error.retry_after)
     details = [{**entry, "field": place(index, entry["field"])} for entry in fields]
     return type(error)(f"{details[0]['field']} {details[0]['message']}.", details=details)

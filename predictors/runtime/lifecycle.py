@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
+from collections.abc import Callable
 
 
 class State(enum.StrEnum):
@@ -14,7 +15,8 @@ class State(enum.StrEnum):
 
 
 class Lifecycle:
-    def __init__(self) -> None:
+    def __init__(self, healthy: Callable[[], bool] = lambda: True) -> None:
+        self._healthy = healthy
         self.state = State.LOADING
         self.stage = "starting"
         """What the load is doing now, for people who wait."""
@@ -27,7 +29,7 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        return self.state is State.READY
+        return self.state is State.READY and self._healthy()
 
     @property
     def seconds(self) -> float:

@@ -87,6 +87,10 @@ class Predictor(ABC, Generic[Item, Work, Result]):
     def register(self, metrics: Metrics) -> None:
         """Metrics of the model's own, once, before it is loaded."""
 
+    def healthy(self) -> bool:
+        """Whether what it needs beside itself is there; without it the predictor is not ready."""
+        return True
+
     def description(self) -> Mapping[str, str]:
         """engine, device, dtype and checksum of what is loaded, for /health/detailed and model info."""
         return {}

@@ -31,7 +31,7 @@ from predictors.runtime.cpus import available_cpus
 from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import LoadError
 from predictors.runtime.generation import ContinuousBatcher
-from predictors.runtime.lifecycle import Lifecycle
+from predictors.runtime.lifecycle import Lifecycle, State
 from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import GenerativePredictor, Predictor
 from predictors.runtime.records import Records
@@ -76,8 +76,9 @@ class PredictorServer(kserve.ModelServer):
         )
         self._predictor = predictor
         self._settings = settings
-        self._lifecycle = Lifecycle()
+        self._lifecycle = Lifecycle(predictor.healthy)
         self._metrics = Metrics(seconds=predictor.seconds)
+        self._metrics.ready.set_function(lambda: self._lifecycle.ready)
         self._model = ServedModel(predictor, self._lifecycle)
         self.register_model(self._model)
 
@@ -107,7 +108,7 @@ class PredictorServer(kserve.ModelServer):
         try:
             await asyncio.wait((loaded, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
             if loaded.done() and not stopping.done():
-                if not lifecycle.ready:
+                if lifecycle.state is not State.READY:
                     await asyncio.wait((stopping, serving), timeout=settings.load_failure_delay)
                     return EXIT_LOAD
                 await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
@@ -181,7 +182,6 @@ class PredictorServer(kserve.ModelServer):
         self._lifecycle.stage = "serving"
         self._lifecycle.loaded()
         self._model.ready = True
-        self._metrics.ready.set(1)
         self._metrics.load_seconds.set(self._lifecycle.load_seconds or 0)
         known = dict(self._predictor.description())
         labels = {key: known.get(key, "") for key in ("engine", "device", "dtype", "checksum")}
@@ -190,12 +190,11 @@ class PredictorServer(kserve.ModelServer):
 
     async def _drain(self, dataplane: DataPlane[Any, Any]) -> None:
         """Not ready at once; refusing after drain_delay; back when all that was accepted is answered."""
-        if not self._lifecycle.ready:
+        if self._lifecycle.state is not State.READY:
             return
         loop = asyncio.get_running_loop()
         end = loop.time() + self._settings.grace_period - ENDING_SECONDS
         self._lifecycle.draining()
-        self._metrics.ready.set(0)
         logger.info("Draining.")
         await asyncio.sleep(self._settings.drain_delay)
         dataplane.refuse()

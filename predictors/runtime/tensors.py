@@ -42,12 +42,17 @@ class TensorSpec:
     item: tuple[int, ...] = ()
     optional: bool = False
     """An input that may lack; an output that may be None: v1 leaves it out, v2 sends ``empty``."""
+    column: bool = False
+    """An output that v2 sends as [N, 1] where others are [N], as Triton does for a model that batches."""
     json: bool = False
     """A BYTES output whose value is a list or an object: v1 has it as it is, v2 as its JSON text."""
 
     @property
     def shape(self) -> list[int]:
-        return [-1, *self.item]
+        return self.shape_of(-1)
+
+    def shape_of(self, rows: int) -> list[int]:
+        return [rows, 1] if self.column else [rows, *self.item]
 
     @property
     def empty(self) -> Any:

@@ -144,7 +144,7 @@ class Servicer(InferenceServicer):
         for spec in wanted:
             column = columns[spec.name]
             output = response.outputs.add(
-                name=spec.name, datatype=spec.datatype, shape=[len(column), *spec.item]
+                name=spec.name, datatype=spec.datatype, shape=spec.shape_of(len(column))
             )
             if raw:
                 response.raw_output_contents.append(raw_output(spec, column))

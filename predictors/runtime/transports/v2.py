@@ -64,7 +64,7 @@ class V2:
             output: dict[str, Any] = {
                 "name": spec.name,
                 "datatype": spec.datatype,
-                "shape": [len(column), *spec.item],
+                "shape": spec.shape_of(len(column)),
             }
             if binary:
                 chunks.append(raw_output(spec, column))

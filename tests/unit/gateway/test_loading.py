@@ -144,6 +144,11 @@ ONE_MISTAKE = [
     ("models.alpha.routes.0.path", "classify", "models.alpha.routes[0].path: 'classify' does not match"),
     ("models.alpha.routes.0.path", "/a/../b", "models.alpha.routes[0]: path must not hold dot segments"),
     ("models.alpha.routes.0.path", "/v2/x", "models.alpha.routes[0].path: /v2/x is in the space of"),
+    (
+        "models.alpha.routes.0.path",
+        "/v2/models/beta_two/generate",
+        "models.alpha.routes[0].path: /v2/models/beta_two/generate is in the space of",
+    ),
     ("models.alpha.routes.0.path", "/metrics", "models.alpha.routes[0].path: /metrics is in the space of"),
     (
         "models.alpha.routes.0.path",

@@ -1,0 +1,1 @@
+"""The demo of gpt4_nano: its model repository as it is, answering with the mock."""

@@ -1,0 +1,225 @@
+"""The transformer in front of a real Triton."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support import triton
+from tests.support.servers import Server, running
+from tests.support.triton import REPOSITORY, Triton
+
+pytestmark = pytest.mark.timeout(300)
+
+INFER = "/v2/models/gpt4_nano/infer"
+CURL = {
+    "inputs": [{"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["What is machine learning?"]}]
+}
+"""The published one."""
+
+
+@pytest.fixture(scope="module")
+def transformer(mock_triton: Triton) -> Iterator[Server]:
+    with running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": mock_triton.grpc}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http(transformer: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=transformer.url, timeout=60, trust_env=False) as client:
+        yield client
+
+
+def test_the_published_curl(http: httpx.Client) -> None:
+    answer = http.post(INFER, json=CURL)
+    assert answer.status_code == 200, answer.text
+    outputs = {output["name"]: output for output in answer.json()["outputs"]}
+    assert outputs["response"]["shape"] == [1, 1]
+    assert outputs["response"]["data"][0].startswith("Machine learning is")
+    assert outputs["tokens_used"] == {
+        "name": "tokens_used",
+        "datatype": "INT32",
+        "shape": [1, 1],
+        "data": [52],
+    }
+    assert "mock" in outputs["model"]["data"][0]
+
+
+def test_v1(http: httpx.Client) -> None:
+    instances = [{"prompt": "python"}, {"prompt": "triton", "max_tokens": 3, "stop": ["zz", "yy"]}]
+    answer = http.post("/v1/models/gpt4_nano:predict", json={"instances": instances})
+    first, second = answer.json()["predictions"]
+    assert first["response"].startswith("Python is")
+    assert (second["tokens_used"], second["finish_reason"]) == (3, "length")
+
+
+def test_more_rows_than_triton_takes_in_one_request(http: httpx.Client) -> None:
+    prompts = [f"Row {number}" for number in range(40)]
+    inputs = [{"name": "prompt", "datatype": "BYTES", "shape": [40, 1], "data": prompts}]
+    outputs = http.post(INFER, json={"inputs": inputs}).json()["outputs"]
+    assert outputs[0]["shape"] == [40, 1]
+    assert all(f"'{p}...'" in text for p, text in zip(prompts, outputs[0]["data"], strict=True))
+
+
+def test_generate_and_its_stream(http: httpx.Client) -> None:
+    whole = http.post("/v2/models/gpt4_nano/generate", json={"prompt": "triton"}).json()
+    streamed = http.post("/v2/models/gpt4_nano/generate_stream", json={"prompt": "triton"})
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    events = [json.loads(line[6:]) for line in streamed.text.splitlines() if line.startswith("data: ")]
+    assert "".join(event["response"] for event in events) == whole["response"]
+    assert {**events[-1], "response": ""} == {**whole, "response": ""}
+    assert len(events) > 5
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "field"),
+    [
+        (INFER, {"inputs": []}, 400, "inputs"),
+        (INFER, {"inputs": [{**CURL["inputs"][0], "shape": [2]}]}, 400, "inputs[0].data"),
+        (INFER, {"inputs": [{**CURL["inputs"][0], "shape": [1, 1, 1]}]}, 400, "inputs[0].shape"),
+        ("/v1/models/gpt4_nano:predict", {"instances": [{"max_tokens": 5}]}, 422, "instances[0].prompt"),
+        (
+            "/v1/models/gpt4_nano:predict",
+            {"instances": [{"prompt": "x"}, {"prompt": "x", "max_tokens": -1}]},
+            422,
+            "instances[1].max_tokens",
+        ),
+        (
+            "/v1/models/gpt4_nano:predict",
+            {"instances": [{"prompt": "x" * (1 << 20)}]},
+            422,
+            "instances[0].prompt",
+        ),
+        ("/v1/models/gpt4_nano:predict", {"instances": [{"prompt": "x", "k": 1}]}, 422, "instances[0].k"),
+        ("/v2/models/gpt4_nano/generate", {"prompt": "x", "temperature": 9}, 422, "temperature"),
+        ("/v2/models/gpt4_nano/generate", {}, 422, "prompt"),
+    ],
+)
+def test_bad_input_is_named(http: httpx.Client, path: str, body: dict, status: int, field: str) -> None:
+    answer = http.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    assert [entry["field"] for entry in answer.json()["details"]] == [field]
+
+
+@pytest.mark.parametrize("body", [b'{"inputs": [{"temperature": NaN}]}', b"\xff\xfe", b"{"])
+def test_what_is_no_json_is_malformed(http: httpx.Client, body: bytes) -> None:
+    answer = http.post(INFER, content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/repository/index",
+        "/v2/repository/models/gpt4_nano/load",
+        "/v2/repository/models/gpt4_nano/unload",
+        "/v2/models/gpt4_nano_stream/infer",
+    ],
+)
+def test_the_repository_cannot_be_reached(http: httpx.Client, path: str) -> None:
+    assert http.post(path, json={}).status_code == 404
+    assert http.post(INFER, json=CURL).status_code == 200
+
+
+def test_infer_without_kafka_says_so(http: httpx.Client) -> None:
+    answer = http.post("/infer", json={"request_id": "a", "payload": {"prompt": "x"}})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "KAFKA" in answer.json()["error"]
+
+
+def test_it_is_ready_only_while_triton_is(tmp_path: Path) -> None:
+    server = Triton(tmp_path / "triton.txt")
+    try:
+        with running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": server.grpc}, ready=False) as front:
+            front.wait_until_listening()
+            assert httpx.get(f"{front.url}/v2/health/live").status_code == 200
+            assert httpx.get(f"{front.url}/v2/health/ready").status_code == 503
+            server.start()
+            front.wait_until_ready(120)
+            assert httpx.post(f"{front.url}{INFER}", json=CURL, timeout=60).status_code == 200
+            server.stop(kill=True)
+            front.wait_for("Triton is not ready.", 60)
+            assert httpx.get(f"{front.url}/v2/models/gpt4_nano/ready").status_code == 503
+            answer = httpx.post(f"{front.url}{INFER}", json=CURL, timeout=60)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer.headers["retry-after"]
+            server.start()
+            front.wait_for("Triton is ready.", 120)
+            assert httpx.post(f"{front.url}{INFER}", json=CURL, timeout=60).status_code == 200
+    finally:
+        server.stop()
+
+
+async def test_triton_s_full_queue_is_429_with_retry_after(tmp_path: Path) -> None:
+    """Two places in the queue, slow batches of one: most are told to come back, the rest answered."""
+    repository = tmp_path / "models"
+    shutil.copytree(REPOSITORY, repository)
+    for file in repository.glob("*/config.pbtxt"):
+        text = file.read_text().replace("max_queue_size: 256", "max_queue_size: 2")
+        text = text.replace("max_batch_size: 8", "max_batch_size: 1").replace("[ 4, 8 ]", "[ 1 ]")
+        file.write_text(text)
+    settings = {"QUINTET_MOCK_BATCH_SECONDS": "0.5"}
+    with (
+        triton.running(tmp_path / "triton.txt", repository, **settings) as server,
+        running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": server.grpc}) as front,
+    ):
+        async with httpx.AsyncClient(base_url=front.url, timeout=60, trust_env=False) as client:
+            answers = await asyncio.gather(*(client.post(INFER, json=CURL) for _ in range(16)))
+        statuses = [answer.status_code for answer in answers]
+        assert set(statuses) == {200, 429}
+        for answer in answers:
+            if answer.status_code == 429:
+                assert answer.json()["code"] == "overloaded"
+                assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_caller_that_goes_ends_its_request_inside_triton(tmp_path: Path) -> None:
+    """Requests waiting in Triton's queue are not computed once nobody waits for them."""
+    settings = {"QUINTET_MOCK_BATCH_SECONDS": "0.5"}
+    with (
+        triton.running(tmp_path / "triton.txt", REPOSITORY, **settings) as server,
+        running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": server.grpc}) as front,
+    ):
+        before, _ = server.executions()
+        async with httpx.AsyncClient(base_url=front.url, timeout=60, trust_env=False) as client:
+            asked = [asyncio.create_task(client.post(INFER, json=CURL)) for _ in range(64)]
+            done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+            assert (await client.post(INFER, json=CURL)).status_code == 200
+        answered, _ = server.executions()
+        assert done
+        assert answered - before < 65
+
+
+def test_a_triton_of_its_own_is_started_again_when_it_dies(tmp_path: Path) -> None:
+    with running("predictors.gpt4_nano", {"QUINTET_MODEL_DIR": str(REPOSITORY)}) as server:
+        child = _child_of(server.process.pid)
+        os.kill(child, signal.SIGKILL)
+        server.wait_for("Triton is not ready.", 60)
+        server.wait_for("Triton is ready.", 120)
+        assert httpx.post(f"{server.url}{INFER}", json=CURL, timeout=60).status_code == 200
+        child = _child_of(server.process.pid)
+    end = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < end, "Triton outlives its transformer"
+        time.sleep(0.05)
+
+
+def _child_of(pid: int) -> int:
+    """The one that is not a helper thread's: Triton's."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if "tritonserver" in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+    raise AssertionError("there is no Triton")

@@ -1,0 +1,122 @@
+"""Where results are kept: one behaviour, two stores."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from hack.system import need
+from predictors.gpt4_nano.pipeline.store import Entry, ResultStore, State, open_store
+from tests.support.servers import free_port
+
+TTL = 60.0
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port, folder = free_port(), tmp_path_factory.mktemp("redis")
+    # One program under several names: by its argv[0] it is the server, without a service that starts itself.
+    program = need("redis-check-rdb")
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with subprocess.Popen(command, executable=program, stdout=subprocess.DEVNULL) as server:
+        client = redis.Redis(port=port)
+        end = time.monotonic() + 30
+        while True:
+            try:
+                client.ping()
+                break
+            except redis.ConnectionError:
+                assert time.monotonic() < end
+        yield f"redis://127.0.0.1:{port}/0"
+        server.terminate()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "r.sqlite") if request.param == "sqlite" else request.getfixturevalue("redis_url")
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[ResultStore]:
+    one = open_store(url, TTL)
+    yield one
+    await one.close()
+
+
+def ids(request: pytest.FixtureRequest) -> str:
+    return request.node.name
+
+
+async def test_a_request_s_way(store: ResultStore, request: pytest.FixtureRequest) -> None:
+    key = ("ann", ids(request))
+    assert await store.get(*key) is None
+    assert await store.claim(*key, 30) is None
+    assert await store.get(*key) == Entry(State.SENDING)
+    await store.sent(*key)
+    assert await store.claim(*key, 30) == Entry(State.PENDING)
+    await store.finish(*key, {"a": 1})
+    for _ in range(2):  # readable again
+        assert await store.get(*key) == Entry(State.DONE, {"a": 1})
+    assert await store.claim(*key, 30) == Entry(State.DONE, {"a": 1})
+
+
+async def test_of_many_who_claim_one_gets_it(url: str, request: pytest.FixtureRequest) -> None:
+    stores = [open_store(url, TTL) for _ in range(4)]
+    key = ("ann", ids(request))
+    claims = await asyncio.gather(*(one.claim(*key, 30) for one in stores for _ in range(8)))
+    assert claims.count(None) == 1
+    for one in stores:
+        await one.close()
+
+
+async def test_a_claim_that_was_given_up_is_free(store: ResultStore, request: pytest.FixtureRequest) -> None:
+    key = ("ann", ids(request))
+    assert await store.claim(*key, 30) is None
+    assert await store.claim(*key, 30) == Entry(State.SENDING)
+    await store.give_up(*key)
+    assert await store.claim(*key, 30) is None
+
+
+async def test_a_claim_s_lease_ends(store: ResultStore, request: pytest.FixtureRequest) -> None:
+    """Whoever claimed it and died before the broker heard of it blocks nobody for ever."""
+    key = ("ann", ids(request))
+    assert await store.claim(*key, 0) is None
+    assert await store.claim(*key, 30) is None
+
+
+async def test_a_result_that_came_first_stays(store: ResultStore, request: pytest.FixtureRequest) -> None:
+    key = ("ann", ids(request))
+    await store.claim(*key, 30)
+    await store.finish(*key, {"a": 1})
+    await store.sent(*key)
+    await store.give_up(*key)
+    assert await store.get(*key) == Entry(State.DONE, {"a": 1})
+
+
+async def test_nobody_finds_another_s(store: ResultStore, request: pytest.FixtureRequest) -> None:
+    name = ids(request)
+    await store.finish("ann", f"x:{name}", {})
+    assert await store.get("bob", f"x:{name}") is None
+    assert await store.get("ann:x", name) is None
+
+
+async def test_what_is_kept_outlives_the_process_and_ends_with_its_time(
+    url: str, request: pytest.FixtureRequest
+) -> None:
+    key = ("ann", ids(request))
+    first = open_store(url, TTL)
+    await first.finish(*key, {"a": 1})
+    await first.close()
+    again = open_store(url, 0.001)
+    assert await again.get(*key) == Entry(State.DONE, {"a": 1})
+    await again.finish(*key, {"a": 2})
+    end = time.monotonic() + 10
+    while await again.get(*key) is not None:
+        assert time.monotonic() < end
+    await again.close()
