@@ -44,6 +44,8 @@ class TensorSpec:
     """An input that may lack; an output that may be None: v1 leaves it out, v2 sends ``empty``."""
     json: bool = False
     """A BYTES output whose value is a list or an object: v1 has it as it is, v2 as its JSON text."""
+    absent: Any = None
+    """What stands in a tensor for no value, where "" or 0 could be one."""
 
     @property
     def shape(self) -> list[int]:
@@ -52,6 +54,8 @@ class TensorSpec:
     @property
     def empty(self) -> Any:
         """What stands in a tensor for no value."""
+        if self.absent is not None:
+            return self.absent
         return "" if self.datatype == "BYTES" else DTYPES[self.datatype].type(0).item()
 
     def element(self, value: Any) -> Any:
