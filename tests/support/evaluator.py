@@ -1,0 +1,70 @@
+"""text_evaluator with a rule instead of vLLM: routes, jobs and stores as they are, in a process that starts at once.
+
+Run as ``python -m tests.support.evaluator``. A mark is the number of words modulo 6. Texts that begin with ``!``
+steer it: ``!length`` is cut off, ``!boom`` makes the engine raise, ``!die`` is its end. ``RULE_SECONDS`` is what
+a text takes; every text that comes to the engine is a line ``text <respuesta>`` in the file ``RULE_LOG``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+
+from predictors.runtime.main import main
+from predictors.text_evaluator.engine import Marked
+from predictors.text_evaluator.evaluation import LENGTH, EngineLost, Evaluation, ItemError
+from predictors.text_evaluator.predictor import TextEvaluator
+from predictors.text_evaluator.reading import Reading
+from predictors.text_evaluator.settings import TextEvaluatorSettings
+from tests.support.gemma import tokenizer
+
+
+class RuleEngine:
+    def __init__(self, settings: TextEvaluatorSettings) -> None:
+        self._seconds = float(os.environ.get("RULE_SECONDS", "0"))
+        self._log = os.environ.get("RULE_LOG")
+        self._tokenizer = tokenizer()
+        self._running = 0
+
+    def load(self, progress: Callable[[str], None]) -> None:
+        progress("a rule")
+
+    async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
+        text = self._tokenizer.decode(reading.ids, skip_special_tokens=True)
+        answer = text.rsplit('":\n', 1)[1].removesuffix("\nmodel")
+        if self._log:
+            with open(self._log, "a") as log:
+                log.write(f"begin {answer}\n")
+        try:
+            await asyncio.sleep(self._seconds)
+        except asyncio.CancelledError:
+            if self._log:
+                with open(self._log, "a") as log:
+                    log.write(f"cancelled {answer}\n")
+            raise
+        match answer:
+            case "!length":
+                return Marked(ItemError("length", LENGTH))
+            case "!boom":
+                raise RuntimeError("secret detail of the engine")
+            case "!die":
+                raise EngineLost
+        return Marked(rule(answer), len(reading.ids), 0, 10)
+
+    def description(self) -> Mapping[str, str]:
+        return {"engine": "rule", "device": "cpu", "dtype": "none", "checksum": ""}
+
+    def gpu(self) -> Mapping[str, float] | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def rule(text: str) -> Evaluation:
+    return Evaluation(len(text.split()) % 6, f"{text} / {len(text.split())}")
+
+
+if __name__ == "__main__":
+    main(TextEvaluatorSettings, lambda settings: TextEvaluator(settings, RuleEngine))
