@@ -1,7 +1,7 @@
-"""``python -m hack.environments MODEL``: the Python that serves a model, its environment made first if it needs one.
+"""``python -m hack.environments MODEL``: the Python that serves a model, its environment made first.
 
-Most models run in the environment of development. One whose lock holds packages that lock does not (an
-inference engine of gigabytes, other pins) has an environment of its own, outside the clone, named for its lock.
+Most models run in the environment of development. One whose lock holds packages that development's does not
+(an inference engine of gigabytes, other pins) has one of its own, outside the clone, named for its lock.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ class Part:
 
 PARTS = (
     Part("promtool", "prometheus", "tests", unpack="usr/bin/promtool"),
+    # The server's own program under another name, from the package that starts no service.
+    Part("redis-check-rdb", "redis-tools", "tests"),
     Part("wrk", "wrk", "benchmarks"),
 )
 

@@ -74,7 +74,7 @@ class TextEvaluatorSettings(RuntimeSettings):
     """0: nothing is compiled, the start is quicker (``COMPILATION_LEVEL``); a CPU never compiles."""
 
     # -- jobs
-    store: str = "sqlite:///var/lib/quintet/text_evaluator.db"
+    store: str = "sqlite:~/.local/state/quintet/text_evaluator.db"
     """Where jobs are kept: ``sqlite:PATH`` for one replica, ``redis://HOST:PORT/DB`` for many."""
     store_password: SecretStr = SecretStr("")
     """Of Redis, so that it need not stand in the address."""

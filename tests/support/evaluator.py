@@ -1,8 +1,9 @@
-"""text_evaluator with a rule instead of vLLM: routes, jobs and stores as they are, in a process that starts at once.
+"""text_evaluator with a rule for an engine; routes, jobs and stores are as they are.
 
-Run as ``python -m tests.support.evaluator``. A mark is the number of words modulo 6. Texts that begin with ``!``
-steer it: ``!length`` is cut off, ``!boom`` makes the engine raise, ``!die`` is its end. ``RULE_SECONDS`` is what
-a text takes; every text that comes to the engine is a line ``text <respuesta>`` in the file ``RULE_LOG``.
+Run as ``python -m tests.support.evaluator``. A mark is the number of words modulo 6. Texts that begin with
+``!`` steer it: ``!length`` is cut off, ``!boom`` makes the engine raise, ``!die`` is its end, ``!wait`` takes
+a minute. ``RULE_SECONDS`` is what the others take. What the engine begins, and what is cancelled there, is a
+line in the file ``RULE_LOG``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from predictors.runtime.main import main
 from predictors.text_evaluator.engine import Marked
@@ -23,9 +25,8 @@ from tests.support.gemma import tokenizer
 class RuleEngine:
     def __init__(self, settings: TextEvaluatorSettings) -> None:
         self._seconds = float(os.environ.get("RULE_SECONDS", "0"))
-        self._log = os.environ.get("RULE_LOG")
+        self._log = Path(log) if (log := os.environ.get("RULE_LOG")) else None
         self._tokenizer = tokenizer()
-        self._running = 0
 
     def load(self, progress: Callable[[str], None]) -> None:
         progress("a rule")
@@ -33,15 +34,11 @@ class RuleEngine:
     async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
         text = self._tokenizer.decode(reading.ids, skip_special_tokens=True)
         answer = text.rsplit('":\n', 1)[1].removesuffix("\nmodel")
-        if self._log:
-            with open(self._log, "a") as log:
-                log.write(f"begin {answer}\n")
+        self._note(f"begin {answer}")
         try:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(60 if answer == "!wait" else self._seconds)
         except asyncio.CancelledError:
-            if self._log:
-                with open(self._log, "a") as log:
-                    log.write(f"cancelled {answer}\n")
+            self._note(f"cancelled {answer}")
             raise
         match answer:
             case "!length":
@@ -51,6 +48,11 @@ class RuleEngine:
             case "!die":
                 raise EngineLost
         return Marked(rule(answer), len(reading.ids), 0, 10)
+
+    def _note(self, what: str) -> None:
+        if self._log:
+            with self._log.open("a") as log:
+                log.write(f"{what}\n")
 
     def description(self) -> Mapping[str, str]:
         return {"engine": "rule", "device": "cpu", "dtype": "none", "checksum": ""}

@@ -27,12 +27,12 @@ MARK_PLACE = 7
 @dataclass(frozen=True)
 class Recipe:
     hidden: int = 128
-    layers: int = 3
+    layers: int = 2
     heads: int = 4
     vocabulary: int = 1600
-    examples: int = 4000
-    batch: int = 16
-    steps: int = 450
+    examples: int = 6000
+    batch: int = 8
+    steps: int = 1200
     learning_rate: float = 3e-3
     seed: int = 0
 
@@ -44,7 +44,7 @@ def config(recipe: Recipe, vocabulary: int) -> Gemma2Config:
     return Gemma2Config(
         vocab_size=vocabulary,
         hidden_size=recipe.hidden,
-        intermediate_size=4 * recipe.hidden,
+        intermediate_size=2 * recipe.hidden,
         num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.heads // 2,

@@ -15,7 +15,7 @@ local function forget(id)
 end
 local function close(id, owner, left)
   redis.call('ZREM', p .. 'open', id)
-  redis.call('HINCRBY', p .. 'waiting', owner, -left)
+  if left > 0 then redis.call('HINCRBY', p .. 'waiting', owner, -left) end
   redis.call('DEL', p .. 'lease:' .. id)
   redis.call('HSET', p .. 'job:' .. id, 'ended', now)
   redis.call('ZADD', p .. 'ended', now, id)
@@ -112,7 +112,7 @@ for n, index in ipairs(indexes) do
   redis.call('HDEL', p .. 'items:' .. id, string.format('%d', index))
   redis.call('RPUSH', p .. 'results:' .. id, ARGV[12 + n])
 end
-redis.call('HINCRBY', p .. 'waiting', known[3], -#indexes)
+if #indexes > 0 then redis.call('HINCRBY', p .. 'waiting', known[3], -#indexes) end
 redis.call('HSET', job, 'state', ARGV[7], 'done', ARGV[8], 'failed', ARGV[9], 'worked', ARGV[10])
 for _, e in ipairs(events) do
   redis.call('XADD', p .. 'events:' .. id, string.format('%d-0', e[1]), 'name', e[2], 'data', e[3])
