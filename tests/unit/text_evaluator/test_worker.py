@@ -30,7 +30,7 @@ class Engine:
     def __init__(self, *, blocked: bool = False) -> None:
         self.begun: list[str] = []
         self.cancelled: list[str] = []
-        self.go = asyncio.Event()
+        self.go, self.changed = asyncio.Event(), asyncio.Event()
         self.running = self.most = 0
         if not blocked:
             self.go.set()
@@ -39,6 +39,7 @@ class Engine:
         self.begun.append(fields["respuesta"])
         self.running += 1
         self.most = max(self.most, self.running)
+        self.changed.set()
         try:
             await asyncio.sleep(0)
             await self.go.wait()
@@ -47,7 +48,14 @@ class Engine:
             raise
         finally:
             self.running -= 1
+            self.changed.set()
         return Evaluation(3, fields["respuesta"])
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not happened():
+                self.changed.clear()
+                await self.changed.wait()
 
 
 class Followed:
@@ -137,12 +145,9 @@ async def test_cancelling_takes_the_texts_from_the_engine_at_once(followed: Foll
     engine = Engine(blocked=True)
     async with followed.worker(engine.mark):
         job_id = await followed.post(10)
-        async with asyncio.timeout(10):
-            while engine.running < 4:
-                await asyncio.sleep(0.01)
-            await followed.store.remove(job_id)
-            while engine.running:
-                await asyncio.sleep(0.01)
+        await engine.until(lambda: engine.running == 4)
+        await followed.store.remove(job_id)
+        await engine.until(lambda: engine.running == 0)
         assert len(engine.cancelled) == 4
         engine.go.set()
         other = await followed.post(2)
@@ -184,9 +189,7 @@ async def test_leaving_records_what_is_finished_and_gives_back_the_rest(followed
     first = Engine()
     job_id = await followed.post(60)
     async with followed.worker(first.mark, slots=1, batch=7):
-        async with asyncio.timeout(10):
-            while len(first.begun) < 20:
-                await asyncio.sleep(0)
+        await first.until(lambda: len(first.begun) == 20)
     second = Engine()
     async with followed.worker(second.mark):
         await followed.ended(job_id)
@@ -237,9 +240,7 @@ async def test_a_server_that_goes_and_comes_back_costs_nothing(tmp_path: Path) -
     try:
         async with followed.worker(engine.mark, slots=1, batch=2, lease=1.0):
             job_id = await followed.post(30)
-            async with asyncio.timeout(20):
-                while len(engine.begun) < 5:
-                    await asyncio.sleep(0.01)
+            await engine.until(lambda: len(engine.begun) == 5)
             server.kill()
             await asyncio.sleep(1.5)  # longer than the lease
             server.start()
@@ -261,9 +262,7 @@ async def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
         store._db.execute(f"PRAGMA max_page_count = {pages}")
 
     async with followed.worker(engine.mark, slots=20, batch=20):
-        async with asyncio.timeout(10):
-            while engine.running < 20:
-                await asyncio.sleep(0.01)
+        await engine.until(lambda: engine.running == 20)
         await store._run(limit, 1)  # not one page more than there are
         engine.go.set()
         with pytest.raises(Exception, match="no room") as refused:
