@@ -107,7 +107,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
 
     async def _mark_fields(self, fields: Mapping[str, str]) -> Outcome:
         """For jobs; what was accepted is not judged again."""
-        item = Item.model_construct(**fields)
+        item = Item.model_construct(None, **fields)
         work = await self._loop.run_in_executor(self._readers, self._reader.read, item)
         return await self._mark(work)
 

@@ -37,8 +37,9 @@ class Reader:
             raise LoadError(f"{path} cannot be read as a tokenizer.") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        found = {text: self._tokenizer.token_to_id(text) for text in (prompt.BOS, prompt.START, prompt.END)}
-        if missing := [text for text, number in found.items() if number is None]:
+        names = (prompt.BOS, prompt.START, prompt.END)
+        found = {text: n for text in names if (n := self._tokenizer.token_to_id(text)) is not None}
+        if missing := [text for text in names if text not in found]:
             raise LoadError(f"{path} has no token {', '.join(missing)}: it is not a Gemma tokenizer.")
         self._bos = found[prompt.BOS]
         self._control = {

@@ -55,7 +55,8 @@ def config(recipe: Recipe, vocabulary: int) -> Gemma2Config:
         pad_token_id=PAD,
         eos_token_id=EOS,
         bos_token_id=BOS,
-        attn_implementation="eager",  # the one with Gemma-2's soft cap
+        # The one with Gemma-2's soft cap.
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue]
     )
 
 

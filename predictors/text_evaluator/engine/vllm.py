@@ -54,9 +54,13 @@ class VllmEngine:
         progress("importing vLLM (up to 30 s)")
         # Only here: it takes long, and the rest of the model does without.
         import torch
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
-        from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.engine.arg_utils import AsyncEngineArgs  # pyright: ignore[reportMissingImports]
+        from vllm.sampling_params import (  # pyright: ignore[reportMissingImports]
+            RequestOutputKind,
+            SamplingParams,
+            StructuredOutputsParams,
+        )
+        from vllm.v1.engine.async_llm import AsyncLLM  # pyright: ignore[reportMissingImports]
 
         has_card = torch.cuda.is_available()
         if settings.device == "cuda" and not has_card:
@@ -80,7 +84,7 @@ class VllmEngine:
             )
 
     async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine.exceptions import EngineDeadError  # pyright: ignore[reportMissingImports]
 
         output: Any = None
         try:

@@ -54,7 +54,8 @@ class NewJob(NamedTuple):
     """Of the items, to tell the same request from another one under that key."""
 
 
-class Finished(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Finished:
     """One text's end."""
 
     index: int

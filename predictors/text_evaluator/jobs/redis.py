@@ -34,7 +34,7 @@ class RedisStore:
     def __init__(self, url: str, password: str = "", *, lease: float, timeout: float = 5.0) -> None:
         self._worker = os.urandom(8).hex()
         self._lease = int(lease * 1000)
-        self._redis: Redis = Redis.from_url(
+        self._redis: Any = Redis.from_url(  # Any: its types say that answers may be text as well
             url, password=password or None, socket_timeout=timeout, socket_connect_timeout=timeout
         )
         script = self._redis.register_script
@@ -48,7 +48,7 @@ class RedisStore:
         """Raises LoadError when the server does not answer."""
         self._listener = listener
         try:
-            await self._redis.ping()  # type: ignore[misc]
+            await self._redis.ping()
         except (RedisError, OSError) as error:
             raise LoadError(f"The job store does not answer ({type(error).__name__}).") from None
         self._listening = asyncio.create_task(self._listen())
@@ -72,7 +72,7 @@ class RedisStore:
 
     async def get(self, job_id: str) -> Job | None:
         async with _answering():
-            return _job(job_id, await self._redis.hgetall(_key("job", job_id)))  # type: ignore[misc]
+            return _job(job_id, await self._redis.hgetall(_key("job", job_id)))
 
     async def of(self, owner: str, limit: int) -> list[Job]:
         async with _answering():
@@ -82,7 +82,7 @@ class RedisStore:
 
     async def results(self, job_id: str, after: int, limit: int) -> list[dict[str, Any]]:
         async with _answering():
-            rows = await self._redis.lrange(_key("results", job_id), after, after + limit - 1)  # type: ignore[misc]
+            rows = await self._redis.lrange(_key("results", job_id), after, after + limit - 1)
         return [orjson.loads(row) for row in rows]
 
     async def events(self, job_id: str, after: int, limit: int) -> list[Event]:
@@ -106,7 +106,7 @@ class RedisStore:
         async with _answering():
             for job_id in await self._claim(args=[PREFIX, self._worker, self._lease, limit]):
                 name = job_id.decode()
-                fields = await self._redis.hgetall(_key("items", name))  # type: ignore[misc]
+                fields = await self._redis.hgetall(_key("items", name))
                 texts = sorted((int(index), orjson.loads(text)) for index, text in fields.items())
                 if (job := await self.get(name)) is not None:
                     claims.append(Claim(job, texts))
@@ -125,14 +125,14 @@ class RedisStore:
         """What has its outcome already, from a try whose answer was lost, is left out."""
         async with _answering():
             while True:
-                raw = await self._redis.hgetall(_key("job", job_id))  # type: ignore[misc]
+                raw = await self._redis.hgetall(_key("job", job_id))
                 job = _job(job_id, raw)
                 if job is None or job.state is State.CANCELLED:
                     return None
                 waiting = [b"0"] * len(rows)
                 if rows:
                     names = [str(one.index) for one in rows]
-                    waiting = await self._redis.hmget(_key("items", job_id), names)  # type: ignore[misc]
+                    waiting = await self._redis.hmget(_key("items", job_id), names)
                 new = [one for one, text in zip(rows, waiting, strict=True) if text is not None]
                 if job.state.ended:
                     return job if not new else None
@@ -200,11 +200,10 @@ def _job(job_id: str, raw: dict[bytes, bytes]) -> Job | None:
     if not raw:
         return None
     ended = float(raw[b"ended"]) if b"ended" in raw else None
-    counts = [int(raw[name]) for name in (b"total", b"done", b"failed")]
-    state = State(raw[b"state"].decode())
-    return Job(
-        job_id, raw[b"owner"].decode(), state, *counts, float(raw[b"created"]), float(raw[b"worked"]), ended
-    )
+    total, done, failed = (int(raw[name]) for name in (b"total", b"done", b"failed"))
+    owner, state = raw[b"owner"].decode(), State(raw[b"state"].decode())
+    created, worked = float(raw[b"created"]), float(raw[b"worked"])
+    return Job(job_id, owner, state, total, done, failed, created, worked, ended)
 
 
 @contextlib.asynccontextmanager
