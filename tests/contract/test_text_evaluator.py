@@ -13,8 +13,8 @@ import pytest
 
 from predictors.text_evaluator.predictor import TextEvaluator
 from tests.contract.conftest import target_of
-from tests.support.evaluator import rule
 from tests.support.gemma import write_tokenizer
+from tests.support.rule import rule
 from tests.support.servers import Server, running
 from tests.support.transports import TRANSPORTS
 

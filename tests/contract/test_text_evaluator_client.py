@@ -12,8 +12,8 @@ import pytest
 
 from predictors.text_evaluator.client import EvaluationFailed, evaluate, evaluate_async
 from tests.contract.test_text_evaluator import MODULE, item
-from tests.support.evaluator import rule
 from tests.support.gemma import write_tokenizer
+from tests.support.rule import rule
 from tests.support.servers import ROOT, running
 
 TEXTS = [f"{'paraula ' * (n % 9)}text {n}" for n in range(60)]

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from predictors.runtime.main import main
 from predictors.text_evaluator.engine import Marked
-from predictors.text_evaluator.evaluation import LENGTH, EngineLost, Evaluation, ItemError
+from predictors.text_evaluator.evaluation import LENGTH, EngineLost, ItemError
 from predictors.text_evaluator.predictor import TextEvaluator
 from predictors.text_evaluator.reading import Reading
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 from tests.support.gemma import tokenizer
+from tests.support.rule import rule
 
 
 class RuleEngine:
@@ -62,10 +63,6 @@ class RuleEngine:
 
     def close(self) -> None:
         pass
-
-
-def rule(text: str) -> Evaluation:
-    return Evaluation(len(text.split()) % 6, f"{text} / {len(text.split())}")
 
 
 if __name__ == "__main__":
