@@ -33,6 +33,7 @@ PARTS = (
     # Kafka's broker, whose jars come by Maven.
     Part("java", "openjdk-17-jre-headless", "tests"),
     Part("mvn", "maven", "tests"),
+    # The server's own program under another name, from the package that starts no service.
     Part("redis-check-rdb", "redis-tools", "tests"),
     Part("wrk", "wrk", "benchmarks"),
 )

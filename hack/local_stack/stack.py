@@ -15,6 +15,7 @@ import httpx
 
 from gateway.config import Config
 from gateway.loading import known_scopes
+from hack import environments
 from hack.local_stack import files, hints, plan, ports
 from hack.local_stack.child import Child, Command, how_it_ended, last_error, last_lines
 from hack.local_stack.companions import KAFKA, Companion, companions
@@ -88,10 +89,17 @@ class Stack:
         examples = {model: hints.examples(self.root / "predictors" / model) for model in models}
 
         checkpoints = {one.model: one.model_dir or await self._demo(one.model, folder) for one in predictors}
+        pythons = {one.model: await self._python(one.model, folder) for one in predictors}
         self.progress.say(f"Starting {', '.join(models)} and the gateway")
         exits = [
             self._watched(
-                self._start_predictor(one, checkpoints[one.model], folder, beside[one.model].settings),
+                self._start_predictor(
+                    one,
+                    pythons[one.model],
+                    checkpoints[one.model],
+                    folder,
+                    beside[one.model].settings,
+                ),
                 checkpoints[one.model],
             )
             for one in predictors
@@ -122,23 +130,33 @@ class Stack:
             await asyncio.gather(up, *exits, return_exceptions=True)
 
     async def _demo(self, model: str, folder: files.LocalFolder) -> Path:
-        """The demo checkpoint's folder, made in a process of its own, which Ctrl-C ends like the others."""
-        name = f"demo-{model}"
+        """The demo checkpoint's folder."""
+        return await self._made(model, "demo", "demo_models", "a demo checkpoint", folder)
+
+    async def _python(self, model: str, folder: files.LocalFolder) -> Path:
+        """The interpreter that serves the model."""
+        if not environments.needs_own(model, self.root):
+            return Path(sys.executable)
+        return await self._made(model, "environment", "environments", "an environment", folder)
+
+    async def _made(self, model: str, kind: str, maker: str, what: str, folder: files.LocalFolder) -> Path:
+        """What ``hack.<maker>`` prints, made in a process of its own, which Ctrl-C ends like the others."""
+        name = f"{kind}-{model}"
         usual = folder.timings().get(name)
         began = time.monotonic()
         # SIGINT, so that Python unwinds and takes its half-made files away.
         child = self._start(
-            name, ["-m", "hack.demo_models", model], folder, capture=True, stop_signal=signal.SIGINT
+            name, ["-m", f"hack.{maker}", model], folder, capture=True, stop_signal=signal.SIGINT
         )
         while (code := await child.exited(within=1.0)) is None:
-            step = (last_lines(child.command.log, 1) or ["making a demo checkpoint (once)"])[0]
+            step = (last_lines(child.command.log, 1) or [f"making {what} (once)"])[0]
             self.progress.update(model, step.removeprefix(f"{model} "), time.monotonic() - began, usual)
         self.progress.forget(model)
         self.children.remove(child)
         output = (await child.output()).strip()
         if code:
             raise StackError(
-                f"{model}'s demo checkpoint was not made: {how_it_ended(code)}", log=child.command.log
+                f"{model}'s {what.split(' ', 1)[1]} was not made: {how_it_ended(code)}", log=child.command.log
             )
         if (seconds := time.monotonic() - began) > 5:  # made now, not found
             folder.keep_timings({name: seconds})
@@ -147,13 +165,19 @@ class Stack:
     def _start_predictor(
         self,
         one: plan.PredictorPlan,
+        python: Path,
         checkpoint: Path,
         folder: files.LocalFolder,
         beside: Mapping[str, str],
     ) -> Child:
         settings = {**beside, **one.settings, f"{plan.PREFIX}MODEL_DIR": str(checkpoint)}
         return self._start(
-            one.model, ["-m", f"predictors.{one.model}"], folder, settings, grace=one.grace + 2
+            one.model,
+            ["-m", f"predictors.{one.model}"],
+            folder,
+            settings,
+            python=python,
+            grace=one.grace + 2,
         )
 
     def _start_gateway(self, folder: files.LocalFolder) -> Child:
@@ -166,6 +190,7 @@ class Stack:
         folder: files.LocalFolder,
         settings: Mapping[str, str] | None = None,
         *,
+        python: Path | None = None,
         capture: bool = False,
         grace: float = 10.0,
         stop_signal: signal.Signals = signal.SIGTERM,
@@ -176,7 +201,7 @@ class Stack:
         child = Child(
             Command(
                 name,
-                [sys.executable, *arguments],
+                [str(python or sys.executable), *arguments],
                 environ,
                 self.root,
                 folder.log(name),

@@ -74,6 +74,14 @@ class RequestTimeout(ServiceError):
     code = "request_timeout"
 
 
+class Conflict(ServiceError):
+    """The request contradicts one that was accepted before."""
+
+    status = 409
+    grpc_code = StatusCode.ALREADY_EXISTS
+    code = "conflict"
+
+
 class BodyTooLarge(ServiceError):
     status = 413
     grpc_code = StatusCode.RESOURCE_EXHAUSTED

@@ -84,6 +84,17 @@ class Predictor(ABC, Generic[Item, Work, Result]):
         """The domain routes, if the model has any."""
         return None
 
+    def background(
+        self,
+        dataplane: DataPlane[Item, Result],  # noqa: ARG002
+    ) -> contextlib.AbstractAsyncContextManager[object]:
+        """Around the time in which work is taken: what the model does beside answering requests."""
+        return contextlib.nullcontext()
+
+    def health(self) -> Mapping[str, Any]:
+        """What /health says beside the status."""
+        return {}
+
     def register(self, metrics: Metrics) -> None:
         """Metrics of the model's own, once, before it is loaded."""
 

@@ -105,19 +105,22 @@ class PredictorServer(kserve.ModelServer):
         logger.info("Listening.", extra={"fields": {"http": self.http_port, "grpc": self.grpc_port}})
         loaded = self._load(loop)
         stopping = asyncio.create_task(stop.wait())
+        background = contextlib.AsyncExitStack()
         try:
             await asyncio.wait((loaded, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
             if loaded.done() and not stopping.done():
                 if lifecycle.state is not State.READY:
                     await asyncio.wait((stopping, serving), timeout=settings.load_failure_delay)
                     return EXIT_LOAD
+                await background.enter_async_context(self._predictor.background(dataplane))
                 await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
             if not stopping.done():
                 logger.error("The HTTP server ended by itself.")
                 return EXIT_SERVER
-            await self._drain(dataplane)
+            await self._drain(dataplane, background)
             return 0
         finally:
+            await background.aclose()
             batcher.abort()
             rest.stop()
             if grpc_server is not None:
@@ -188,7 +191,7 @@ class PredictorServer(kserve.ModelServer):
         self._metrics.model_info.labels(model=self._predictor.name, **labels).set(1)
         logger.info("Ready.", extra={"fields": {"load_seconds": round(self._lifecycle.load_seconds or 0, 3)}})
 
-    async def _drain(self, dataplane: DataPlane[Any, Any]) -> None:
+    async def _drain(self, dataplane: DataPlane[Any, Any], background: contextlib.AsyncExitStack) -> None:
         """Not ready at once; refusing after drain_delay; back when all that was accepted is answered."""
         if self._lifecycle.state is not State.READY:
             return
@@ -198,6 +201,7 @@ class PredictorServer(kserve.ModelServer):
         logger.info("Draining.")
         await asyncio.sleep(self._settings.drain_delay)
         dataplane.refuse()
+        await background.aclose()
         try:
             await asyncio.wait_for(dataplane.quiet(), max(0.0, end - loop.time()))
         except TimeoutError:

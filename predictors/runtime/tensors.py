@@ -46,6 +46,8 @@ class TensorSpec:
     """An output that v2 sends as [N, 1] where others are [N], as Triton does for a model that batches."""
     json: bool = False
     """A BYTES output whose value is a list or an object: v1 has it as it is, v2 as its JSON text."""
+    absent: Any = None
+    """What stands in a tensor for no value, where "" or 0 could be one."""
 
     @property
     def shape(self) -> list[int]:
@@ -57,6 +59,8 @@ class TensorSpec:
     @property
     def empty(self) -> Any:
         """What stands in a tensor for no value."""
+        if self.absent is not None:
+            return self.absent
         return "" if self.datatype == "BYTES" else DTYPES[self.datatype].type(0).item()
 
     def element(self, value: Any) -> Any:

@@ -27,7 +27,9 @@ def free_port() -> int:
 class Server:
     """One predictor process and the JSON lines it logs."""
 
-    def __init__(self, module: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, module: str, environment: Mapping[str, str] | None = None, python: Path | None = None
+    ) -> None:
         self.http_port, self.grpc_port = free_port(), free_port()
         settings = {
             "QUINTET_HOST": "127.0.0.1",
@@ -37,7 +39,7 @@ class Server:
         }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("QUINTET_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [str(python or sys.executable), "-m", module],
             cwd=ROOT,
             env={**inherited, **settings, **(environment or {})},
             stderr=subprocess.PIPE,
@@ -100,12 +102,18 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    module: str, environment: Mapping[str, str] | None = None, *, ready: bool = True
+    module: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    ready: bool = True,
+    python: Path | None = None,
+    seconds: float = 60,
 ) -> Iterator[Server]:
-    server = Server(module, environment)
+    """``python``: of the model's own environment, if it has one; ``seconds``: it may take to be ready."""
+    server = Server(module, environment, python)
     try:
         if ready:
-            server.wait_until_ready()
+            server.wait_until_ready(seconds)
         yield server
     finally:
         if server.process.poll() is None:

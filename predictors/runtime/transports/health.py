@@ -70,7 +70,8 @@ def router(dataplane: DataPlane[Any, Any], metrics: Metrics) -> APIRouter:
     @routes.get("/health")
     async def health() -> JSONResponse:
         service = predictor.name.replace("_", "-")
-        return readiness({"status": "healthy" if lifecycle.ready else "unhealthy", "service": service})
+        status = "healthy" if lifecycle.ready else "unhealthy"
+        return readiness({"status": status, "service": service, **predictor.health()})
 
     @routes.get("/health/detailed")
     async def detailed() -> JSONResponse:

@@ -16,9 +16,19 @@ from predictors.runtime.transports.http import Receive, Scope, Send, dump, inter
 logger = logging.getLogger(__name__)
 
 
-def event(name: str, data: Any) -> bytes:
-    """One event: ``data`` as one line of JSON."""
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), dump(data))
+HEARTBEAT = b": alive\n\n"
+"""A comment, for streams that may be silent longer than proxies wait."""
+
+
+def event(name: str, data: Any, number: int | None = None) -> bytes:
+    """One event: ``data`` as one line of JSON; ``number``: its id, which comes back as Last-Event-ID."""
+    named = b"" if number is None else b"id: %d\n" % number
+    return b"event: %b\n%bdata: %b\n\n" % (name.encode(), named, dump(data))
+
+
+def retry(milliseconds: int) -> bytes:
+    """How long a caller whose stream broke waits before it comes back."""
+    return b"retry: %d\n\n" % milliseconds
 
 
 class EventStream(Response):

@@ -1,0 +1,137 @@
+"""vLLM in process: its AsyncLLM takes texts as they come and batches them continuously."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from predictors.runtime.cpus import available_cpus
+from predictors.runtime.errors import LoadError
+from predictors.text_evaluator.engine import Marked
+from predictors.text_evaluator.engine.options import (
+    answer_schema,
+    engine_arguments,
+    environment,
+    sampling_arguments,
+)
+from predictors.text_evaluator.evaluation import (
+    ENGINE,
+    LENGTH,
+    EngineLost,
+    Evaluation,
+    ItemError,
+    read_answer,
+)
+from predictors.text_evaluator.reading import Reading
+from predictors.text_evaluator.settings import TextEvaluatorSettings
+from predictors.text_evaluator.weights import checksum
+
+logger = logging.getLogger(__name__)
+
+
+class VllmEngine:
+    def __init__(self, settings: TextEvaluatorSettings) -> None:
+        self._settings = settings
+        self._llm: Any = None
+        self._sampling: dict[bool, Any] = {}
+        self._ids = itertools.count()
+        self._device, self._checksum = "", ""
+
+    def load(self, progress: Callable[[str], None]) -> None:
+        settings = self._settings
+        progress("reading the weights' checksum")
+        self._checksum = checksum(settings.model_dir)
+        # Whatever is set by hand goes first: vLLM has far more switches than we have settings.
+        threads = settings.threads or available_cpus()
+        for name, value in environment(settings, threads).items():
+            os.environ.setdefault(name, value)
+        progress("importing vLLM (up to 30 s)")
+        # Only here: it takes long, and the rest of the model does without.
+        import torch
+        from vllm.engine.arg_utils import AsyncEngineArgs  # pyright: ignore[reportMissingImports]
+        from vllm.sampling_params import (  # pyright: ignore[reportMissingImports]
+            RequestOutputKind,
+            SamplingParams,
+            StructuredOutputsParams,
+        )
+        from vllm.v1.engine.async_llm import AsyncLLM  # pyright: ignore[reportMissingImports]
+
+        has_card = torch.cuda.is_available()
+        if settings.device == "cuda" and not has_card:
+            raise LoadError("QUINTET_DEVICE is cuda, and there is no card.")
+        self._device = "cuda" if has_card and settings.device != "cpu" else "cpu"
+        if "fp8" in (settings.quantization, settings.kv_cache_dtype):
+            if self._device == "cpu":
+                raise LoadError("fp8 needs a card, and there is none.")
+            if torch.cuda.get_device_capability() < (8, 9):
+                raise LoadError("fp8 needs a card of compute capability 8.9 or newer (L4, L40, H100).")
+        progress("starting the engine")
+        try:
+            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(settings, self._device)))
+        except Exception as error:
+            raise LoadError(f"vLLM did not start: {_sentence(error)}") from error
+        for greedy in (False, True):
+            self._sampling[greedy] = SamplingParams(
+                **sampling_arguments(settings, greedy=greedy),
+                output_kind=RequestOutputKind.FINAL_ONLY,
+                structured_outputs=StructuredOutputsParams(json=answer_schema(settings)),
+            )
+
+    async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
+        from vllm.v1.engine.exceptions import EngineDeadError  # pyright: ignore[reportMissingImports]
+
+        output: Any = None
+        try:
+            prompt, sampling = {"prompt_token_ids": reading.ids}, self._sampling[greedy]
+            async for news in self._llm.generate(prompt, sampling, f"{next(self._ids)}"):
+                output = news
+        except EngineDeadError as error:
+            raise EngineLost from error
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("vLLM failed on a text.")
+            output = None
+        if output is None:
+            return Marked(ItemError("engine", ENGINE))
+        (completion,) = output.outputs
+        if completion.finish_reason == "stop":
+            outcome = read_answer(completion.text)
+        elif completion.finish_reason == "length":
+            outcome = ItemError("length", LENGTH)
+        else:
+            outcome = ItemError("engine", ENGINE)
+        if reading.truncated and isinstance(outcome, Evaluation):
+            outcome = replace(outcome, truncated=True)
+        cached = output.num_cached_tokens or 0
+        return Marked(outcome, len(reading.ids), cached, len(completion.token_ids))
+
+    def description(self) -> Mapping[str, str]:
+        if self._llm is None:
+            return {}
+        dtype = self._settings.dtype if self._settings.quantization == "none" else self._settings.quantization
+        return {"engine": "vllm", "device": self._device, "dtype": dtype, "checksum": self._checksum}
+
+    def gpu(self) -> Mapping[str, float] | None:
+        if self._device != "cuda":
+            return None
+        import torch
+
+        free, total = torch.cuda.mem_get_info()
+        return {"total_gb": round(total / 1e9, 2), "used_gb": round((total - free) / 1e9, 2)}
+
+    def close(self) -> None:
+        if self._llm is not None:
+            with contextlib.suppress(Exception):
+                self._llm.shutdown()
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of what vLLM says, which is written for operators."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,215 @@
+"""Jobs in Redis or Valkey, for many replicas: each change is one script, so it is whole or not at all.
+
+A job is held by a lease that its worker renews; every write of the worker checks it. The job's log is a
+stream whose ids are ``<n>-0``. Time is the server's alone: no replica's clock matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from predictors.runtime.errors import LoadError
+from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State, ended_event, recorded
+from predictors.text_evaluator.jobs.scripts import CLAIM, CREATE, EXPIRE, RECORD, RELEASE, REMOVE, RENEW
+from predictors.text_evaluator.jobs.store import Claim, Listener, Quota, Refused, StoreUnavailable, Totals
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "{quintet:text_evaluator}"
+"""In braces, so that a cluster keeps all of it on one node, which the scripts need."""
+NEWS = f"{PREFIX}:news"
+_RETRY = 0.5  # seconds
+
+
+class RedisStore:
+    def __init__(self, url: str, password: str = "", *, lease: float, timeout: float = 5.0) -> None:
+        self._worker = os.urandom(8).hex()
+        self._lease = int(lease * 1000)
+        self._redis: Any = Redis.from_url(  # Any: its types say that answers may be text as well
+            url, password=password or None, socket_timeout=timeout, socket_connect_timeout=timeout
+        )
+        script = self._redis.register_script
+        self._create, self._claim, self._renew = script(CREATE), script(CLAIM), script(RENEW)
+        self._release, self._record, self._remove = script(RELEASE), script(RECORD), script(REMOVE)
+        self._expire = script(EXPIRE)
+        self._listener: Listener = lambda _, __: None
+        self._listening: asyncio.Task[None] | None = None
+
+    async def open(self, listener: Listener) -> None:
+        """Raises LoadError when the server does not answer."""
+        self._listener = listener
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise LoadError(f"The job store does not answer ({type(error).__name__}).") from None
+        self._listening = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+        await self._redis.aclose()
+
+    async def create(self, new: NewJob, quota: Quota) -> tuple[Job, bool]:
+        fields = [orjson.dumps(one) for one in new.items]
+        head = [PREFIX, new.id, new.owner, new.key or "", new.digest, quota.jobs, quota.caller_items]
+        async with _answering():
+            said, about = await self._create(args=[*head, *fields])
+        if said == b"refused":
+            raise Refused(about.decode())
+        job = await self.get(about.decode())
+        if job is None:  # removed in between
+            raise StoreUnavailable
+        return job, said == b"new"
+
+    async def get(self, job_id: str) -> Job | None:
+        async with _answering():
+            return _job(job_id, await self._redis.hgetall(_key("job", job_id)))
+
+    async def of(self, owner: str, limit: int) -> list[Job]:
+        async with _answering():
+            ids = await self._redis.zrevrange(_key("owner", owner), 0, limit - 1)
+            jobs = [await self.get(job_id.decode()) for job_id in ids]
+        return [job for job in jobs if job is not None]
+
+    async def results(self, job_id: str, after: int, limit: int) -> list[dict[str, Any]]:
+        async with _answering():
+            rows = await self._redis.lrange(_key("results", job_id), after, after + limit - 1)
+        return [orjson.loads(row) for row in rows]
+
+    async def events(self, job_id: str, after: int, limit: int) -> list[Event]:
+        async with _answering():
+            entries = await self._redis.xrange(_key("events", job_id), f"({after}-0", "+", limit)
+        return [
+            Event(int(number.split(b"-")[0]), fields[b"name"].decode(), orjson.loads(fields[b"data"]))
+            for number, fields in entries
+        ]
+
+    async def remove(self, job_id: str) -> Job | None:
+        if (job := await self.get(job_id)) is None:
+            return None
+        name, data = ended_event(Job(job.id, job.owner, State.CANCELLED, job.total, 0, 0, 0, 0))
+        async with _answering():
+            found = await self._remove(args=[PREFIX, job_id, name, orjson.dumps(data)])
+        return job if not found else (await self.get(job_id) or job)
+
+    async def claim(self, limit: int) -> list[Claim]:
+        claims = []
+        async with _answering():
+            for job_id in await self._claim(args=[PREFIX, self._worker, self._lease, limit]):
+                name = job_id.decode()
+                fields = await self._redis.hgetall(_key("items", name))
+                texts = sorted((int(index), orjson.loads(text)) for index, text in fields.items())
+                if (job := await self.get(name)) is not None:
+                    claims.append(Claim(job, texts))
+        return claims
+
+    async def renew(self, job_ids: Sequence[str]) -> set[str]:
+        async with _answering():
+            kept = await self._renew(args=[PREFIX, self._worker, self._lease, *job_ids])
+        return {job_id.decode() for job_id in kept}
+
+    async def release(self, job_ids: Sequence[str]) -> None:
+        async with _answering():
+            await self._release(args=[PREFIX, self._worker, *job_ids])
+
+    async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
+        """What has its outcome already, from a try whose answer was lost, is left out."""
+        async with _answering():
+            while True:
+                raw = await self._redis.hgetall(_key("job", job_id))
+                job = _job(job_id, raw)
+                if job is None or job.state is State.CANCELLED:
+                    return None
+                waiting = [b"0"] * len(rows)
+                if rows:
+                    names = [str(one.index) for one in rows]
+                    waiting = await self._redis.hmget(_key("items", job_id), names)
+                new = [one for one, text in zip(rows, waiting, strict=True) if text is not None]
+                if job.state.ended:
+                    return job if not new else None
+                made = recorded(job, int(raw[b"events"]), new, worked, 0.0)
+                said = await self._record(
+                    args=[
+                        *(PREFIX, job_id, self._worker, self._lease, job.done, int(raw[b"events"])),
+                        *(made.job.state, made.job.done, made.job.failed, made.job.worked),
+                        orjson.dumps([[e.id, e.name, orjson.dumps(e.data).decode()] for e in made.events]),
+                        orjson.dumps([one.index for one in new]),
+                        *(orjson.dumps(row) for row in made.rows),
+                    ]
+                )
+                if said == b"lost":
+                    return None
+                if said == b"ok":
+                    return made.job
+                # Otherwise somebody was quicker; look again.
+
+    async def expire(self, ttl: float) -> int:
+        async with _answering():
+            return await self._expire(args=[PREFIX, ttl])
+
+    async def totals(self) -> Totals:
+        async with _answering():
+            ids = await self._redis.zrange(f"{PREFIX}:jobs", 0, -1)
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in ids:
+                    pipe.hgetall(_key("job", job_id.decode()))
+                found = await pipe.execute()
+            seconds, _ = await self._redis.time()
+        jobs = [job for job_id, raw in zip(ids, found, strict=True) if (job := _job(job_id.decode(), raw))]
+        states: dict[State, int] = {}
+        for job in jobs:
+            states[job.state] = states.get(job.state, 0) + 1
+        waiting = [job for job in jobs if not job.state.ended]
+        oldest = max((seconds - job.created for job in waiting), default=0.0)
+        return Totals(states, max(0.0, oldest), sum(job.total - job.done for job in waiting))
+
+    async def _listen(self) -> None:
+        """Hears of changes by all replicas; after a break everybody looks for themselves."""
+        while True:
+            with contextlib.suppress(RedisError, OSError):
+                async with self._redis.pubsub() as news:
+                    await news.subscribe(NEWS)
+                    self._listener("", ())
+                    while True:
+                        # Until something comes: no time-out of the socket's ends the wait.
+                        message = await news.get_message(ignore_subscribe_messages=True, timeout=None)
+                        if message is not None and message["type"] == "message":
+                            job_id, events = orjson.loads(message["data"])
+                            self._listener(
+                                job_id,
+                                [Event(number, name, orjson.loads(data)) for number, name, data in events],
+                            )
+            logger.warning("The job store's news were interrupted.")
+            await asyncio.sleep(_RETRY)
+
+
+def _key(kind: str, name: str) -> str:
+    return f"{PREFIX}:{kind}:{name}"
+
+
+def _job(job_id: str, raw: dict[bytes, bytes]) -> Job | None:
+    if not raw:
+        return None
+    ended = float(raw[b"ended"]) if b"ended" in raw else None
+    total, done, failed = (int(raw[name]) for name in (b"total", b"done", b"failed"))
+    owner, state = raw[b"owner"].decode(), State(raw[b"state"].decode())
+    created, worked = float(raw[b"created"]), float(raw[b"worked"])
+    return Job(job_id, owner, state, total, done, failed, created, worked, ended)
+
+
+@contextlib.asynccontextmanager
+async def _answering() -> AsyncIterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        logger.warning("The job store did not answer.", extra={"fields": {"error": type(error).__name__}})
+        raise StoreUnavailable from error

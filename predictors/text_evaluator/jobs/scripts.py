@@ -1,0 +1,175 @@
+"""The changes of redis.py as Lua, each atomic. Every one begins with the prefix of all keys.
+
+``now`` is the server's clock in seconds, with milliseconds.
+"""
+
+_BEGIN = """
+local p = ARGV[1] .. ':'
+local t = redis.call('TIME')
+local now = string.format('%d.%03d', t[1], math.floor(t[2] / 1000))
+local function tell(id, events) redis.call('PUBLISH', p .. 'news', cjson.encode({id, events})) end
+local function changed(id) redis.call('PUBLISH', p .. 'news', '["' .. id .. '",[]]') end
+local function open(state) return state == 'queued' or state == 'processing' end
+local function forget(id)
+  redis.call('DEL', p .. 'items:' .. id, p .. 'results:' .. id, p .. 'events:' .. id)
+end
+local function close(id, owner, left)
+  redis.call('ZREM', p .. 'open', id)
+  if left > 0 then redis.call('HINCRBY', p .. 'waiting', owner, -left) end
+  redis.call('DEL', p .. 'lease:' .. id)
+  redis.call('HSET', p .. 'job:' .. id, 'ended', now)
+  redis.call('ZADD', p .. 'ended', now, id)
+end
+"""
+
+CREATE = (
+    _BEGIN
+    + """
+local id, owner, key, digest = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local keyed = p .. 'key:' .. owner .. ':' .. key
+if key ~= '' then
+  local known = redis.call('GET', keyed)
+  if known then
+    if redis.call('HGET', p .. 'job:' .. known, 'digest') ~= digest then return {'refused', 'conflict'} end
+    return {'known', known}
+  end
+end
+local total = #ARGV - 7
+if redis.call('ZCARD', p .. 'open') >= tonumber(ARGV[6]) then return {'refused', 'jobs'} end
+local waiting = tonumber(redis.call('HGET', p .. 'waiting', owner) or '0')
+if waiting > 0 and waiting + total > tonumber(ARGV[7]) then return {'refused', 'items'} end
+redis.call('HSET', p .. 'job:' .. id, 'owner', owner, 'key', key, 'digest', digest, 'state', 'queued',
+  'total', total, 'done', 0, 'failed', 0, 'created', now, 'worked', 0, 'events', 0)
+for n = 1, total do redis.call('HSET', p .. 'items:' .. id, n - 1, ARGV[7 + n]) end
+redis.call('ZADD', p .. 'open', now, id)
+redis.call('ZADD', p .. 'jobs', now, id)
+redis.call('ZADD', p .. 'owner:' .. owner, now, id)
+redis.call('HINCRBY', p .. 'waiting', owner, total)
+if key ~= '' then redis.call('SET', keyed, id) end
+changed(id)
+return {'new', id}
+"""
+)
+
+CLAIM = (
+    _BEGIN
+    + """
+local claimed = {}
+for _, id in ipairs(redis.call('ZRANGE', p .. 'open', 0, -1)) do
+  if #claimed == tonumber(ARGV[4]) then break end
+  if redis.call('SET', p .. 'lease:' .. id, ARGV[2], 'NX', 'PX', ARGV[3]) then
+    redis.call('HSET', p .. 'job:' .. id, 'state', 'processing')
+    table.insert(claimed, id)
+  end
+end
+return claimed
+"""
+)
+
+# A lease that ran out while the server was away is taken up again, unless somebody else has.
+_MINE = """
+local function mine(id, worker, lease)
+  local holder = redis.call('GET', p .. 'lease:' .. id)
+  if holder and holder ~= worker then return false end
+  if not open(redis.call('HGET', p .. 'job:' .. id, 'state')) then return false end
+  redis.call('SET', p .. 'lease:' .. id, worker, 'PX', lease)
+  return true
+end
+"""
+
+RENEW = (
+    _BEGIN
+    + _MINE
+    + """
+local kept = {}
+for n = 4, #ARGV do if mine(ARGV[n], ARGV[2], ARGV[3]) then table.insert(kept, ARGV[n]) end end
+return kept
+"""
+)
+
+RELEASE = (
+    _BEGIN
+    + """
+for n = 3, #ARGV do
+  if redis.call('GET', p .. 'lease:' .. ARGV[n]) == ARGV[2] then
+    redis.call('DEL', p .. 'lease:' .. ARGV[n])
+    changed(ARGV[n])
+  end
+end
+"""
+)
+
+RECORD = (
+    _BEGIN
+    + _MINE
+    + """
+local id, job = ARGV[2], p .. 'job:' .. ARGV[2]
+if not mine(id, ARGV[3], ARGV[4]) then return 'lost' end
+local known = redis.call('HMGET', job, 'done', 'events', 'owner', 'total')
+if known[1] ~= ARGV[5] or known[2] ~= ARGV[6] then return 'again' end
+local events, indexes = cjson.decode(ARGV[11]), cjson.decode(ARGV[12])
+for n, index in ipairs(indexes) do
+  redis.call('HDEL', p .. 'items:' .. id, string.format('%d', index))
+  redis.call('RPUSH', p .. 'results:' .. id, ARGV[12 + n])
+end
+if #indexes > 0 then redis.call('HINCRBY', p .. 'waiting', known[3], -#indexes) end
+redis.call('HSET', job, 'state', ARGV[7], 'done', ARGV[8], 'failed', ARGV[9], 'worked', ARGV[10])
+for _, e in ipairs(events) do
+  redis.call('XADD', p .. 'events:' .. id, string.format('%d-0', e[1]), 'name', e[2], 'data', e[3])
+  redis.call('HSET', job, 'events', string.format('%d', e[1]))
+end
+if not open(ARGV[7]) then close(id, known[3], 0) end
+if #events > 0 then tell(id, events) end
+return 'ok'
+"""
+)
+
+REMOVE = (
+    _BEGIN
+    + """
+local id, job = ARGV[2], p .. 'job:' .. ARGV[2]
+local known = redis.call('HMGET', job, 'state', 'owner', 'total', 'done', 'events', 'key')
+if not known[1] then return 0 end
+forget(id)
+if open(known[1]) then
+  local number = tonumber(known[5]) + 1
+  redis.call('HSET', job, 'state', 'cancelled', 'events', number)
+  close(id, known[2], known[3] - known[4])
+  redis.call('XADD', p .. 'events:' .. id, string.format('%d-0', number), 'name', ARGV[3], 'data', ARGV[4])
+  tell(id, {{number, ARGV[3], ARGV[4]}})
+  return 1
+end
+redis.call('DEL', job, p .. 'key:' .. known[2] .. ':' .. known[6])
+redis.call('ZREM', p .. 'jobs', id)
+redis.call('ZREM', p .. 'ended', id)
+redis.call('ZREM', p .. 'owner:' .. known[2], id)
+changed(id)
+return 0
+"""
+)
+
+EXPIRE = (
+    _BEGIN
+    + """
+local ttl, gone = tonumber(ARGV[2]), 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ended', '-inf', tonumber(now) - ttl)) do
+  local job = p .. 'job:' .. id
+  local known = redis.call('HMGET', job, 'state', 'owner', 'key')
+  if known[1] and known[1] ~= 'expired' then
+    forget(id)
+    redis.call('HSET', job, 'state', 'expired')
+    redis.call('DEL', p .. 'key:' .. known[2] .. ':' .. known[3])
+    changed(id)
+    gone = gone + 1
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ended', '-inf', tonumber(now) - 2 * ttl)) do
+  local owner = redis.call('HGET', p .. 'job:' .. id, 'owner')
+  redis.call('DEL', p .. 'job:' .. id)
+  redis.call('ZREM', p .. 'jobs', id)
+  redis.call('ZREM', p .. 'ended', id)
+  if owner then redis.call('ZREM', p .. 'owner:' .. owner, id) end
+end
+return gone
+"""
+)

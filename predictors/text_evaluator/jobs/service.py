@@ -1,0 +1,105 @@
+"""Jobs as the routes see them: posting, looking, cancelling, following."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from predictors.runtime.errors import Conflict, NotFound, Overloaded
+from predictors.text_evaluator.jobs.feed import Feed
+from predictors.text_evaluator.jobs.model import Event, Job, NewJob, State
+from predictors.text_evaluator.jobs.redis import RedisStore
+from predictors.text_evaluator.jobs.sqlite import SqliteStore
+from predictors.text_evaluator.jobs.store import JobStore, Quota, Refused, Totals
+from predictors.text_evaluator.jobs.story import story
+from predictors.text_evaluator.jobs.worker import Mark, Worker
+from predictors.text_evaluator.settings import TextEvaluatorSettings
+
+
+def make_store(settings: TextEvaluatorSettings) -> JobStore:
+    if settings.store.startswith("sqlite:"):
+        return SqliteStore(settings.database)
+    return RedisStore(settings.store, settings.store_password.get_secret_value(), lease=settings.lease)
+
+
+class Jobs:
+    def __init__(self, settings: TextEvaluatorSettings, mark: Mark, on_lost: Callable[[], None]) -> None:
+        self._settings, self._mark, self._on_lost = settings, mark, on_lost
+        self._quota = Quota(settings.max_jobs, settings.max_caller_items)
+        self._worker: Worker | None = None
+        self.store: JobStore
+        self.feed = Feed()
+
+    async def open(self) -> None:
+        """Raises LoadError when the store cannot be used."""
+        self.store = make_store(self._settings)
+        await self.store.open(self._hear)
+
+    @contextlib.asynccontextmanager
+    async def working(self, on_totals: Callable[[Totals], None]) -> AsyncIterator[None]:
+        """Works jobs off; leaving gives those unfinished back."""
+        settings = self._settings
+        self._worker = Worker(
+            self.store,
+            self._mark,
+            slots=settings.max_num_seqs,
+            batch=settings.batch_size,
+            lease=settings.lease,
+            ttl=settings.job_ttl,
+            cleanup=settings.cleanup_interval,
+            on_totals=on_totals,
+            on_lost=self._on_lost,
+        )
+        async with self._worker.working():
+            yield
+
+    @property
+    def active(self) -> int:
+        return 0 if self._worker is None else self._worker.active
+
+    async def post(self, owner: str, items: Sequence[Mapping[str, str]], key: str | None) -> tuple[Job, bool]:
+        """The job, and whether it is new. Raises Conflict, Overloaded or StoreUnavailable."""
+        digest = hashlib.sha256(orjson.dumps(list(items))).hexdigest()
+        try:
+            return await self.store.create(NewJob(str(uuid.uuid4()), owner, items, key, digest), self._quota)
+        except Refused as refused:
+            if refused.reason == "conflict":
+                raise Conflict("This Idempotency-Key stands for another request.") from None
+            what = "jobs under way" if refused.reason == "jobs" else "texts of yours waiting"
+            wait = self.estimate(len(items))
+            raise Overloaded(f"There are too many {what}.", retry_after=min(max(1, wait), 60)) from None
+
+    def estimate(self, items: int) -> float:
+        """Seconds until so many texts more are through, by the rate that was measured."""
+        rate = self._worker.rate if self._worker is not None else 0.0
+        waiting = self._worker.waiting if self._worker is not None else 0
+        if not rate:
+            return items * self._settings.seconds_per_item
+        # Those in front are shared with in turns, so that a small job waits for few of them.
+        return math.ceil((items + min(waiting, items * max(1, self.active))) / rate)
+
+    async def find(self, job_id: str, owner: str) -> Job:
+        """Raises NotFound for what is not there, or not this caller's."""
+        job = await self.store.get(job_id)
+        if job is None or job.owner != owner:
+            raise NotFound("There is no such job.")
+        return job
+
+    async def results(self, job: Job, after: int, limit: int) -> list[dict[str, Any]]:
+        if job.state in (State.EXPIRED, State.CANCELLED):
+            raise NotFound(f"The job is {job.state}; there are no results.")
+        return await self.store.results(job.id, after, limit)
+
+    def follow(self, job: Job, after: int) -> AsyncGenerator[bytes, None]:
+        return story(self.store, self.feed, job, after, self._settings.heartbeat)
+
+    def _hear(self, job_id: str, events: Sequence[Event]) -> None:
+        self.feed.publish(job_id, events)
+        if self._worker is not None:
+            self._worker.hear(job_id, events)

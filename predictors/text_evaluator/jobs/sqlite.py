@@ -1,0 +1,300 @@
+"""Jobs in one SQLite file: durable without a server, for one replica.
+
+One process has the file (a lock that the kernel gives back when the process dies), so a job needs no lease:
+whoever opens the file goes on with all of them. One thread does all the work; write-ahead log, every commit
+synced to the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from predictors.runtime.errors import LoadError
+from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State, ended_event, recorded
+from predictors.text_evaluator.jobs.store import Claim, Listener, Quota, Refused, StoreUnavailable, Totals
+
+Answer = TypeVar("Answer")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+  id TEXT PRIMARY KEY, owner TEXT NOT NULL, key TEXT, digest TEXT NOT NULL, state TEXT NOT NULL,
+  total INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0,
+  created REAL NOT NULL, worked REAL NOT NULL DEFAULT 0, ended REAL, events INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX IF NOT EXISTS jobs_key ON jobs (owner, key) WHERE key IS NOT NULL;
+CREATE TABLE IF NOT EXISTS items (
+  job TEXT NOT NULL, position INTEGER NOT NULL, fields BLOB NOT NULL, PRIMARY KEY (job, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS results (
+  job TEXT NOT NULL, number INTEGER NOT NULL, row BLOB NOT NULL, PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+  job TEXT NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL,
+  PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+"""
+_JOB = "id, owner, state, total, done, failed, created, worked, ended"
+_OPEN = f"state IN ('{State.QUEUED}', '{State.PROCESSING}')"
+
+
+class SqliteStore:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, "jobs")
+        self._held: set[str] = set()
+        self._listener: Listener = lambda _, __: None
+        self._began = 0.0
+        self._db: sqlite3.Connection
+        self._lock = -1
+
+    async def open(self, listener: Listener) -> None:
+        """Raises LoadError when the file cannot be used, or is another process's."""
+        self._listener = listener
+        try:
+            await self._run(self._open)
+        except (OSError, StoreUnavailable) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            raise LoadError(f"The job store {self._path} cannot be opened: {reason}") from error
+
+    async def close(self) -> None:
+        await self._run(self._close)
+        self._thread.shutdown(wait=False)
+
+    async def create(self, new: NewJob, quota: Quota) -> tuple[Job, bool]:
+        job, is_new = await self._run(self._create, new, quota)
+        if is_new:
+            self._listener(job.id, ())
+        return job, is_new
+
+    async def get(self, job_id: str) -> Job | None:
+        return await self._run(self._get, job_id)
+
+    async def of(self, owner: str, limit: int) -> list[Job]:
+        query = f"SELECT {_JOB} FROM jobs WHERE owner = ? ORDER BY created DESC, id LIMIT ?"
+        return [_job(row) for row in await self._run(self._all, query, owner, limit)]
+
+    async def results(self, job_id: str, after: int, limit: int) -> list[dict[str, Any]]:
+        query = "SELECT row FROM results WHERE job = ? AND number > ? ORDER BY number LIMIT ?"
+        return [orjson.loads(row) for (row,) in await self._run(self._all, query, job_id, after, limit)]
+
+    async def events(self, job_id: str, after: int, limit: int) -> list[Event]:
+        query = "SELECT number, name, data FROM events WHERE job = ? AND number > ? ORDER BY number LIMIT ?"
+        rows = await self._run(self._all, query, job_id, after, limit)
+        return [Event(number, name, orjson.loads(data)) for number, name, data in rows]
+
+    async def remove(self, job_id: str) -> Job | None:
+        job, events = await self._run(self._remove, job_id)
+        if job is not None:
+            self._held.discard(job_id)
+            self._listener(job_id, events)
+        return job
+
+    async def claim(self, limit: int) -> list[Claim]:
+        return await self._run(self._claim, limit)
+
+    async def renew(self, job_ids: Sequence[str]) -> set[str]:
+        return self._held & set(job_ids)
+
+    async def release(self, job_ids: Sequence[str]) -> None:
+        self._held -= set(job_ids)
+
+    async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
+        if job_id not in self._held:
+            return None
+        told = await self._run(self._record, job_id, rows, worked)
+        if told is None:
+            self._held.discard(job_id)
+            return None
+        job, events = told
+        if job.state.ended:
+            self._held.discard(job_id)
+        if events:
+            self._listener(job_id, events)
+        return job
+
+    async def expire(self, ttl: float) -> int:
+        gone = await self._run(self._expire, ttl)
+        for job_id in gone:
+            self._listener(job_id, ())
+        return len(gone)
+
+    async def totals(self) -> Totals:
+        return await self._run(self._totals)
+
+    # -- in the thread
+
+    async def _run(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
+        # Shielded: what was begun is ended, whoever waits for it.
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.shield(loop.run_in_executor(self._thread, work, *arguments))
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise StoreUnavailable("The job store has no room left; try again later.") from error
+            raise StoreUnavailable("The job store cannot be used now; try again later.") from error
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(f"{self._path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LoadError(
+                f"The job store {self._path} is another process's; many replicas need Redis."
+            ) from None
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.executescript(_SCHEMA)
+        # Read once and then counted: a wall clock that is set while we run ends nobody's time.
+        self._began = time.time() - time.monotonic()
+
+    def _close(self) -> None:
+        self._db.close()
+        os.close(self._lock)
+
+    def _now(self) -> float:
+        return self._began + time.monotonic()
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a full disk has rolled back by itself
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        return self._db.execute(query, values).fetchall()
+
+    def _get(self, job_id: str) -> Job | None:
+        row = self._db.execute(f"SELECT {_JOB} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return None if row is None else _job(row)
+
+    def _create(self, new: NewJob, quota: Quota) -> tuple[Job, bool]:
+        with self._change() as db:
+            if new.key is not None:
+                query = f"SELECT {_JOB}, digest FROM jobs WHERE owner = ? AND key = ?"
+                if (row := db.execute(query, (new.owner, new.key)).fetchone()) is not None:
+                    if row[-1] != new.digest:
+                        raise Refused("conflict")
+                    return _job(row[:-1]), False
+            (jobs,) = db.execute(f"SELECT count(*) FROM jobs WHERE {_OPEN}").fetchone()
+            if jobs >= quota.jobs:
+                raise Refused("jobs")
+            query = f"SELECT coalesce(sum(total - done), 0) FROM jobs WHERE owner = ? AND {_OPEN}"
+            (waiting,) = db.execute(query, (new.owner,)).fetchone()
+            if waiting and waiting + len(new.items) > quota.caller_items:
+                raise Refused("items")
+            db.execute(
+                "INSERT INTO jobs (id, owner, key, digest, state, total, created)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (new.id, new.owner, new.key, new.digest, State.QUEUED, len(new.items), self._now()),
+            )
+            db.executemany(
+                "INSERT INTO items VALUES (?, ?, ?)",
+                [(new.id, position, orjson.dumps(fields)) for position, fields in enumerate(new.items)],
+            )
+            job = self._get(new.id)
+            assert job is not None
+            return job, True
+
+    def _claim(self, limit: int) -> list[Claim]:
+        claims = []
+        for row in self._all(f"SELECT {_JOB} FROM jobs WHERE {_OPEN} ORDER BY created, id"):
+            job = _job(row)
+            if job.id in self._held or len(claims) == limit:
+                continue
+            with self._change() as db:
+                db.execute("UPDATE jobs SET state = ? WHERE id = ?", (State.PROCESSING, job.id))
+            texts = self._all("SELECT position, fields FROM items WHERE job = ? ORDER BY position", job.id)
+            claims.append(Claim(job, [(position, orjson.loads(fields)) for position, fields in texts]))
+            self._held.add(job.id)
+        return claims
+
+    def _record(
+        self, job_id: str, finished: Sequence[Finished], worked: float
+    ) -> tuple[Job, list[Event]] | None:
+        with self._change() as db:
+            job = self._get(job_id)
+            if job is None or job.state.ended:
+                return None
+            (events,) = db.execute("SELECT events FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            # A text is there until it has its outcome; then it is not needed any more.
+            delete = "DELETE FROM items WHERE job = ? AND position = ?"
+            new = [one for one in finished if db.execute(delete, (job_id, one.index)).rowcount]
+            after, rows, told = recorded(job, events, new, worked, self._now())
+            db.executemany(
+                "INSERT INTO results VALUES (?, ?, ?)",
+                [(job_id, job.done + place, orjson.dumps(row)) for place, row in enumerate(rows, 1)],
+            )
+            self._tell(job_id, told)
+            db.execute(
+                "UPDATE jobs SET state = ?, done = ?, failed = ?, worked = ?, ended = ? WHERE id = ?",
+                (after.state, after.done, after.failed, after.worked, after.ended, job_id),
+            )
+            return after, told
+
+    def _remove(self, job_id: str) -> tuple[Job | None, list[Event]]:
+        with self._change() as db:
+            job = self._get(job_id)
+            if job is None:
+                return None, []
+            (events,) = db.execute("SELECT events FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            self._forget(job_id)
+            if job.state.ended:
+                db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+                return job, []
+            query = f"UPDATE jobs SET state = ?, ended = ? WHERE id = ? RETURNING {_JOB}"
+            job = _job(db.execute(query, (State.CANCELLED, self._now(), job_id)).fetchone())
+            told = [Event(events + 1, *ended_event(job))]
+            self._tell(job_id, told)
+            return job, told
+
+    def _expire(self, ttl: float) -> list[str]:
+        with self._change() as db:
+            now = self._now()
+            query = "SELECT id FROM jobs WHERE ended < ? AND state != ?"
+            gone = [job_id for (job_id,) in self._all(query, now - ttl, State.EXPIRED)]
+            for job_id in gone:
+                self._forget(job_id)
+                db.execute("UPDATE jobs SET state = ?, key = NULL WHERE id = ?", (State.EXPIRED, job_id))
+            db.execute("DELETE FROM jobs WHERE ended < ?", (now - 2 * ttl,))
+            return gone
+
+    def _totals(self) -> Totals:
+        jobs = {State(s): n for s, n in self._all("SELECT state, count(*) FROM jobs GROUP BY state")}
+        query = f"SELECT min(created), coalesce(sum(total - done), 0) FROM jobs WHERE {_OPEN}"
+        oldest, waiting = self._db.execute(query).fetchone()
+        return Totals(jobs, 0.0 if oldest is None else max(0.0, self._now() - oldest), waiting)
+
+    def _tell(self, job_id: str, events: Sequence[Event]) -> None:
+        if events:
+            self._db.executemany(
+                "INSERT INTO events VALUES (?, ?, ?, ?)",
+                [(job_id, event.id, event.name, orjson.dumps(event.data)) for event in events],
+            )
+            self._db.execute("UPDATE jobs SET events = ? WHERE id = ?", (events[-1].id, job_id))
+
+    def _forget(self, job_id: str) -> None:
+        for table in ("items", "results", "events"):
+            self._db.execute(f"DELETE FROM {table} WHERE job = ?", (job_id,))
+
+
+def _job(row: Sequence[Any]) -> Job:
+    return Job(row[0], row[1], State(row[2]), *row[3:])

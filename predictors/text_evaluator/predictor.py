@@ -1,0 +1,230 @@
+"""text_evaluator as the runtime sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+
+from predictors.runtime.cpus import available_cpus
+from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.errors import InvalidValue, LoadError, ServiceError
+from predictors.runtime.generation import Generation
+from predictors.runtime.metrics import Metrics
+from predictors.runtime.predictor import GenerativePredictor
+from predictors.runtime.tensors import TensorSpec, detail
+from predictors.text_evaluator import routes
+from predictors.text_evaluator.engine import Engine
+from predictors.text_evaluator.engine.vllm import VllmEngine
+from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Item, ItemError, Outcome
+from predictors.text_evaluator.figures import Figures
+from predictors.text_evaluator.jobs.service import Jobs
+from predictors.text_evaluator.reading import Reader, Reading
+from predictors.text_evaluator.settings import TextEvaluatorSettings
+
+logger = logging.getLogger(__name__)
+
+Work = Reading | ItemError
+
+_GOLDEN = Item(
+    id_alumno="",
+    curso="3r ESO",
+    consigna="Explica el cicle de l'aigua",
+    respuesta="L'aigua del mar s'evapora amb la calor del sol, puja i forma els núvols. Després plou.",
+)
+_GOLDEN_SECONDS = 300
+
+
+class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
+    name = "text_evaluator"
+    title = "Marks and feedback for school texts"
+    inputs = (
+        TensorSpec("id_alumno", "BYTES", optional=True),
+        TensorSpec("curso", "BYTES"),
+        TensorSpec("consigna", "BYTES"),
+        TensorSpec("respuesta", "BYTES"),
+    )
+    outputs = (
+        # A text without a mark must never be taken for one with the mark 0.
+        TensorSpec("nota", "INT64", optional=True, absent=-1),
+        TensorSpec("feedback", "BYTES", optional=True),
+        TensorSpec("truncated", "BOOL"),
+        TensorSpec("code", "BYTES", optional=True),
+        TensorSpec("error", "BYTES", optional=True),
+    )
+
+    def __init__(
+        self,
+        settings: TextEvaluatorSettings,
+        engine: Callable[[TextEvaluatorSettings], Engine] = VllmEngine,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine(settings)
+        self._reader: Reader
+        self._loop: asyncio.AbstractEventLoop
+        self._figures: Figures
+        self._loaded = False
+        self._readers = ThreadPoolExecutor(settings.threads or available_cpus(), "reader")
+        self.jobs = Jobs(settings, self._mark_fields, self._on_lost)
+
+    # -- loading
+
+    def load(self, progress: Callable[[str], None]) -> None:
+        settings = self._settings
+        room = settings.max_model_len - settings.max_tokens
+        self._reader = Reader(settings.model_dir, room, settings.on_too_long)
+        progress("opening the job store")
+        self._on_loop(self.jobs.open(), 60)
+        self._engine.load(progress)
+
+    def self_test(self) -> None:
+        """A text gets a mark, and the same one again; the second time its prompt is found computed."""
+        reading = self._reader.read(_GOLDEN)
+        if isinstance(reading, ItemError):
+            raise LoadError(f"The self-test's text cannot be read: {reading.message}")
+        for _ in range(2):
+            marked = self._on_loop(self._engine.mark(reading, greedy=True), _GOLDEN_SECONDS)
+            if not isinstance(marked.outcome, Evaluation):
+                raise LoadError(f"The self-test's text got no mark: {marked.outcome.message}")
+        self._loaded = True
+
+    def _on_loop(self, work: Any, seconds: float) -> Any:
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+        except TimeoutError:
+            raise LoadError(f"The self-test was not answered in {seconds:.0f} s.") from None
+
+    # -- one text
+
+    async def _mark_fields(self, fields: Mapping[str, str]) -> Outcome:
+        """For jobs; what was accepted is not judged again."""
+        item = Item.model_construct(None, **fields)
+        work = await self._loop.run_in_executor(self._readers, self._reader.read, item)
+        return await self._mark(work)
+
+    async def _mark(self, work: Work) -> Outcome:
+        from predictors.text_evaluator.engine import Marked
+
+        if isinstance(work, ItemError):
+            self._figures.marked(Marked(work), 0.0, 0)
+            return work
+        started = time.perf_counter()
+        marked = await self._engine.mark(work)
+        self._figures.marked(marked, time.perf_counter() - started, work.neutralised)
+        return marked.outcome
+
+    def _on_lost(self) -> None:
+        """Without its engine this process is of no use; its jobs are given back, another one begins."""
+        logger.error("The engine has died; ending.")
+        self._loaded = False
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # -- v1, v2, gRPC
+
+    def parse(self, fields: Mapping[str, Any]) -> Item:
+        try:
+            return Item.model_validate({"id_alumno": "", **fields})
+        except ValidationError as error:
+            details = [
+                detail(".".join(map(str, entry["loc"])), entry["msg"].removeprefix("Value error, "))
+                for entry in error.errors()[:20]
+            ]
+            raise InvalidValue("A field is not allowed.", details=details) from None
+
+    def prepare(self, items: Sequence[Item]) -> Sequence[Work | ServiceError]:
+        return [self._reader.read(item) for item in items]
+
+    def tokens(self, work: Work) -> int:
+        return 1 if isinstance(work, ItemError) else len(work.ids) + self._settings.max_tokens
+
+    def run(self, batch: Sequence[Work]) -> Sequence[Outcome | ServiceError]:
+        raise NotImplementedError  # texts run one by one, in the engine's own loop
+
+    def engine(self, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> _Direct:
+        self._loop = loop
+        self._figures.generated(metrics.generated_tokens)
+        return _Direct(self._mark, loop, self._on_lost)
+
+    def render(self, result: Outcome) -> Mapping[str, Any]:
+        if isinstance(result, ItemError):
+            error = {"code": result.code, "error": result.message}
+            return {"nota": None, "feedback": None, "truncated": False, **error}
+        mark = {"nota": result.nota, "feedback": result.feedback, "truncated": result.truncated}
+        return {**mark, "code": None, "error": None}
+
+    # -- jobs
+
+    def routes(self, dataplane: DataPlane[Item, Outcome]) -> APIRouter:
+        return routes.router(dataplane, self.jobs, self._settings, self._figures)
+
+    @contextlib.asynccontextmanager
+    async def background(self, dataplane: DataPlane[Item, Outcome]) -> AsyncIterator[None]:  # noqa: ARG002
+        async with self.jobs.working(self._figures.totals):
+            try:
+                yield
+            finally:
+                self.jobs.feed.close()
+
+    # -- what is told
+
+    def register(self, metrics: Metrics) -> None:
+        self._figures = Figures(metrics.registry)
+        self._figures.follow(lambda: self.jobs.feed.followers)
+
+    def health(self) -> Mapping[str, Any]:
+        """As published; figures of the card where there is one."""
+        gpu = self._engine.gpu() if self._loaded else None
+        said: dict[str, Any] = {
+            "model_loaded": self._loaded,
+            "gpu_available": gpu is not None,
+            "active_jobs": self.jobs.active,
+        }
+        return said | ({"gpu_memory": dict(gpu)} if gpu else {})
+
+    def description(self) -> Mapping[str, str]:
+        return self._engine.description()
+
+
+class _Direct:
+    """The runtime's engine for synchronous texts: each is a task, which the real engine batches."""
+
+    def __init__(
+        self,
+        mark: Callable[[Work], Any],
+        loop: asyncio.AbstractEventLoop,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._mark, self._loop, self._on_lost = mark, loop, on_lost
+        self._tasks: dict[Generation[Work, None, Outcome], asyncio.Task[None]] = {}
+
+    def start(self, generation: Generation[Work, None, Outcome]) -> None:
+        self._tasks[generation] = self._loop.create_task(self._run(generation))
+
+    def cancel(self, generation: Generation[Work, None, Outcome]) -> None:
+        if (task := self._tasks.get(generation)) is not None:
+            task.cancel()
+
+    def stop(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _run(self, generation: Generation[Work, None, Outcome]) -> None:
+        try:
+            generation.finish(await self._mark(generation.work))
+        except EngineLost as error:
+            generation.crash(error)
+            self._on_lost()
+        except Exception as error:
+            logger.exception("A text could not be marked.")
+            generation.crash(error)
+        finally:
+            self._tasks.pop(generation, None)

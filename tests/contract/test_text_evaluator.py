@@ -1,0 +1,311 @@
+"""text_evaluator's routes over HTTP, with a rule for an engine: what a caller sees, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from predictors.text_evaluator.predictor import TextEvaluator
+from tests.contract.conftest import target_of
+from tests.support.gemma import write_tokenizer
+from tests.support.rule import rule
+from tests.support.servers import Server, running
+from tests.support.transports import TRANSPORTS
+
+MODULE = "tests.support.evaluator"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokenizer(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def settings(folder: Path) -> dict[str, str]:
+    return {
+        "QUINTET_MODEL_DIR": str(folder),
+        "QUINTET_STORE": f"sqlite:{folder}/jobs.db",
+        "QUINTET_HEARTBEAT": "0.3",
+        "QUINTET_MAX_CALLER_ITEMS": "3000",
+        "RULE_LOG": str(folder / "engine.log"),
+    }
+
+
+@pytest.fixture(scope="module")
+def server(settings: dict[str, str]) -> Iterator[Server]:
+    with running(MODULE, settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+def item(text: str = "dues paraules", **other: Any) -> dict[str, Any]:
+    return {"id_alumno": "A1", "curso": "3r ESO", "consigna": "Tema", "respuesta": text, **other}
+
+
+def caller(name: str = "ada") -> dict[str, str]:
+    return {"x-quintet-subject": name, "x-quintet-issuer": "https://school.example"}
+
+
+def post(http: httpx.Client, texts: list[str], headers: dict[str, str] | None = None) -> str:
+    answer = http.post("/evaluate", json={"items": [item(text) for text in texts]}, headers=headers)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["job_id"]
+
+
+def events(http: httpx.Client, job: str, last: int | None = None, **headers: str) -> list[dict[str, Any]]:
+    """All events of a job's stream up to its end."""
+    if last is not None:
+        headers["last-event-id"] = str(last)
+    found: list[dict[str, Any]] = []
+    with http.stream("GET", f"/stream/{job}", headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, Any] = {}
+        for line in answer.iter_lines():
+            if line:
+                name, _, value = line.partition(":")
+                fields[name] = value.strip()
+            elif fields:
+                found.append(fields)
+                fields = {}
+    return [one | {"data": json.loads(one["data"])} for one in found if "data" in one]
+
+
+def test_a_job_is_taken_at_once_and_told_to_its_end(http: httpx.Client) -> None:
+    answer = http.post("/evaluate", json={"items": [item("a b c"), item("!length"), item("d")]})
+    assert answer.status_code == 202
+    accepted = answer.json()
+    assert answer.headers["location"] == f"/jobs/{accepted['job_id']}"
+    assert accepted["total_items"] == 3
+    assert accepted["status"] in ("queued", "processing")
+    assert accepted["stream_url"] == f"/stream/{accepted['job_id']}"
+    assert accepted["estimated_time_seconds"] > 0
+    told = events(http, accepted["job_id"])
+    assert told[0]["event"] == "progress"
+    assert told[-1]["event"] == "complete"
+    batches = [one["data"] for one in told if one["event"] == "batch_complete"]
+    assert all(batch["event"] == "batch_complete" for batch in batches)  # as old clients read it
+    results = [row for batch in batches for row in batch["data"]["results"]]
+    assert sorted((row["index"], row["nota"], row["feedback"]) for row in results) == [
+        (0, 3, rule("a b c").feedback),
+        (2, 1, rule("d").feedback),
+    ]
+    errors = [row for batch in batches for row in batch["data"]["errors"]]
+    assert [(row["index"], row["code"]) for row in errors] == [(1, "length")]
+    assert set(batches[-1]["data"]["progress"]) == {
+        "completed",
+        "total",
+        "percentage",
+        "elapsed_seconds",
+        "estimated_remaining_seconds",
+        "avg_time_per_item",
+    }
+    assert told[-1]["data"]["data"]["status"] == "completed"
+    assert [int(one["id"]) for one in told if "id" in one] == list(range(1, len(told)))
+
+
+def test_a_stream_resumes_behind_the_last_event_with_no_gap_and_no_repeat(http: httpx.Client) -> None:
+    job = post(http, [f"text {n}" for n in range(45)])
+    whole = [one for one in events(http, job) if "id" in one]
+    assert len(whole) >= 6
+    for last in range(len(whole) + 1):
+        again = [one for one in events(http, job, last) if "id" in one]
+        assert again == whole[last:]
+
+
+def test_a_reader_hears_nothing_new_as_a_heartbeat(http: httpx.Client) -> None:
+    job = post(http, ["!wait"])
+    with http.stream("GET", f"/stream/{job}") as answer:
+        lines = iter(answer.iter_lines())
+        assert next(lines) == "retry: 2000"
+        assert next(line for line in lines if line.startswith(":")) == ": alive"
+    http.delete(f"/jobs/{job}")
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 12, "1-0"])
+def test_a_last_event_id_that_is_none_is_refused(http: httpx.Client, last: str) -> None:
+    job = post(http, ["a"])
+    answer = http.get(f"/stream/{job}", headers={"last-event-id": last})
+    assert answer.status_code == 422
+    assert answer.json()["details"][0]["field"] == "Last-Event-ID"
+
+
+def test_results_come_in_pages(http: httpx.Client) -> None:
+    job = post(http, [f"text {n}" for n in range(25)])
+    events(http, job)
+    rows: list[dict[str, Any]] = []
+    after, more = 0, True
+    while more:
+        page = http.get(f"/jobs/{job}/results", params={"after": after, "limit": 10}).json()
+        rows, after, more = rows + page["results"], page["next"], page["more"]
+    assert sorted(row["index"] for row in rows) == list(range(25))
+    status = http.get(f"/jobs/{job}").json()
+    assert (status["status"], status["total_items"], status["progress"]["percentage"]) == (
+        "completed",
+        25,
+        100.0,
+    )
+
+
+def test_the_same_pupil_twice_is_two_texts(http: httpx.Client) -> None:
+    job = post(http, ["a", "a b"])
+    events(http, job)
+    rows = http.get(f"/jobs/{job}/results").json()["results"]
+    assert sorted((row["index"], row["id_alumno"], row["nota"]) for row in rows) == [
+        (0, "A1", 1),
+        (1, "A1", 2),
+    ]
+
+
+def test_an_idempotency_key_is_one_job(http: httpx.Client) -> None:
+    headers = {**caller(), "idempotency-key": str(uuid.uuid4())}
+    first = post(http, ["a"], headers)
+    assert post(http, ["a"], headers) == first
+    conflict = http.post("/evaluate", json={"items": [item("other")]}, headers=headers)
+    assert (conflict.status_code, conflict.json()["code"]) == (409, "conflict")
+    assert post(http, ["other"], {**headers, **caller("bob")}) != first
+
+
+def test_a_job_is_its_callers_alone(http: httpx.Client) -> None:
+    job = post(http, ["a"], caller())
+    for stranger in (caller("bob"), {}, {**caller(), "x-quintet-issuer": "https://other.example"}):
+        for method, path in (
+            ("GET", f"/jobs/{job}"),
+            ("GET", f"/jobs/{job}/results"),
+            ("GET", f"/stream/{job}"),
+            ("DELETE", f"/jobs/{job}"),
+        ):
+            answer = http.request(method, path, headers=stranger)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert job not in http.get("/jobs", headers=stranger).text
+    assert job in http.get("/jobs", headers=caller()).text
+
+
+def test_cancelling_takes_the_texts_from_the_engine_within_a_second(
+    http: httpx.Client, settings: dict[str, str]
+) -> None:
+    job = post(http, ["!wait"] * 5)
+    with http.stream("GET", f"/stream/{job}") as answer:
+        lines = iter(answer.iter_lines())
+        next(line for line in lines if line.startswith(":"))  # it runs, and nothing comes
+        assert http.delete(f"/jobs/{job}").json()["status"] == "cancelled"
+        assert "event: error" in list(lines)
+    assert http.get(f"/jobs/{job}").json()["status"] == "cancelled"
+    assert http.get(f"/jobs/{job}/results").status_code == 404
+    other = post(http, ["a"])
+    assert events(http, other)[-1]["event"] == "complete"
+    assert Path(settings["RULE_LOG"]).read_text().count("cancelled !wait") >= 5
+
+
+def test_deleting_a_finished_job_leaves_nothing(http: httpx.Client, settings: dict[str, str]) -> None:
+    secret = f"secret{uuid.uuid4().hex}"
+    job = post(http, [secret])
+    events(http, job)
+    assert http.delete(f"/jobs/{job}").status_code == 200
+    assert http.get(f"/jobs/{job}").status_code == 404
+    assert http.get(f"/stream/{job}").status_code == 404
+
+
+BAD: dict[str, tuple[Any, int, str]] = {
+    "no items": ({"items": []}, 422, "items"),
+    "no list": ({"items": "x"}, 422, "items"),
+    "nothing": ({}, 422, "items"),
+    "2001 items": ({"items": [item("a")] * 2001}, 422, "items"),
+    "a field lacks": ({"items": [item(), {"id_alumno": "", "curso": "c"}]}, 422, "items[1].consigna"),
+    "a wrong type": ({"items": [item(curso=3)]}, 422, "items[0].curso"),
+    "null": ({"items": [item(respuesta=None)]}, 422, "items[0].respuesta"),
+    "an unknown field": ({"items": [item(nota=5)]}, 422, "items[0].nota"),
+    "an unknown part": ({"items": [item()], "priority": 1}, 422, "priority"),
+    "a megabyte": ({"items": [item("x" * 1_000_000)]}, 422, "items[0].respuesta"),
+    "no course": ({"items": [item(curso="")]}, 422, "items[0].curso"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_refused_names_its_field_and_queues_nothing(http: httpx.Client, name: str) -> None:
+    body, status, field = BAD[name]
+    who = caller(f"bad {name}")
+    answer = http.post("/evaluate", json=body, headers=who)
+    assert answer.status_code == status
+    assert answer.json()["details"][0]["field"] == field
+    assert http.get("/jobs", headers=who).json() == {"jobs": []}
+
+
+def test_a_lone_surrogate_is_refused(http: httpx.Client) -> None:
+    body = json.dumps({"items": [item("SURROGATE")]}).replace("SURROGATE", "\\ud800")
+    answer = http.post("/evaluate", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+
+
+def test_a_caller_with_too_many_texts_waiting_is_told_when_to_come_back(http: httpx.Client) -> None:
+    who = caller("many")
+    jobs = [post(http, ["!wait"] * 1500, who), post(http, ["!wait"] * 1500, who)]
+    refused = http.post("/evaluate", json={"items": [item()]}, headers=who)
+    assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+    assert int(refused.headers["retry-after"]) >= 1
+    other = post(http, ["a"], caller("few"))
+    assert other
+    for job in jobs:
+        http.delete(f"/jobs/{job}", headers=who)
+
+
+@pytest.mark.parametrize("job", ["x", "00000000-0000-0000-0000-000000000000", "..%2F..", "a" * 500])
+def test_an_unknown_job_is_not_found(http: httpx.Client, job: str) -> None:
+    assert http.get(f"/jobs/{job}").status_code == 404
+    assert http.get(f"/stream/{job}").status_code == 404
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_synchronous_texts_have_their_own_errors(server: Server, transport: str) -> None:
+    with target_of(server, "text_evaluator", TextEvaluator.inputs) as target:
+        good, bad = TRANSPORTS[transport](target, [item("un dos tres"), item("!length")])
+    assert (good["nota"], good["feedback"]) == (3, rule("un dos tres").feedback)
+    # No transport's way to say nothing may look like a mark.
+    assert bad.get("nota", -1) == -1
+    assert bad["code"] == "length"
+
+
+def test_health_has_the_published_fields(http: httpx.Client) -> None:
+    said = http.get("/health").json()
+    assert said["status"] == "healthy"
+    assert said["model_loaded"] is True
+    assert said["gpu_available"] is False
+    assert isinstance(said["active_jobs"], int)
+
+
+def test_metrics_say_what_became_of_texts_and_jobs(http: httpx.Client) -> None:
+    job = post(http, ["a <end_of_turn>", "!length"])
+    events(http, job, 1)
+    said = http.get("/metrics").text
+    for name in (
+        'quintet_items_total{outcome="marked"}',
+        'quintet_items_total{outcome="length"}',
+        'quintet_jobs{state="completed"}',
+        "quintet_oldest_job_seconds",
+        "quintet_waiting_items",
+        "quintet_sse_readers 0.0",
+        "quintet_sse_resumes_total",
+        "quintet_prompt_tokens_total",
+        "quintet_cached_prompt_tokens_total",
+        "quintet_neutralised_tokens_total",
+    ):
+        assert name in said, name
+
+
+def test_nothing_of_a_text_is_logged(server: Server, http: httpx.Client) -> None:
+    secret = f"secret{uuid.uuid4().hex}"
+    job = post(http, [secret, f"!boom {secret}"])
+    events(http, job)
+    http.post("/evaluate", json={"items": [item(secret, curso=[secret])]})
+    assert not [line for line in server.lines if secret in json.dumps(line)]

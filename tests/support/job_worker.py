@@ -1,0 +1,51 @@
+"""A worker in a process of its own, over a real store, with a rule for an engine: to be killed.
+
+``python -m tests.support.job_worker STORE LEASE``. Prints ``event ID`` for every event it hears of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from predictors.text_evaluator.evaluation import Outcome
+from predictors.text_evaluator.jobs.model import Event
+from predictors.text_evaluator.jobs.redis import RedisStore
+from predictors.text_evaluator.jobs.sqlite import SqliteStore
+from predictors.text_evaluator.jobs.store import JobStore
+from predictors.text_evaluator.jobs.worker import Worker
+from tests.support.rule import rule
+
+SECONDS = 0.003
+
+
+def open_store(address: str, lease: float) -> JobStore:
+    if address.startswith("redis:"):
+        return RedisStore(address, lease=lease)
+    return SqliteStore(Path(address))
+
+
+async def mark(fields: dict[str, str]) -> Outcome:
+    await asyncio.sleep(SECONDS)
+    return rule(fields["respuesta"])
+
+
+async def work(address: str, lease: float) -> None:
+    store = open_store(address, lease)
+    worker = Worker(store, mark, slots=4, batch=3, lease=lease, ttl=3600, cleanup=3600)
+
+    def hear(job_id: str, events: Sequence[Event]) -> None:
+        worker.hear(job_id, events)
+        for event in events:
+            sys.stdout.write(f"event {event.id} {event.name}\n")
+            sys.stdout.flush()
+
+    await store.open(hear)
+    async with worker.working():
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(work(sys.argv[1], float(sys.argv[2])))

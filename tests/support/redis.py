@@ -1,0 +1,65 @@
+"""A real Redis for tests, on a port of its own, that can be taken away and come back."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from hack.system import need
+from tests.support.servers import free_port
+
+
+class RedisServer:
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.port = folder, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """With every write on the disk, so that a kill loses nothing that was answered."""
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
+        durable = ["--appendonly", "yes", "--appendfsync", "always"]
+        self._process = subprocess.Popen(
+            ["redis-server", *options, *durable],
+            executable=need("redis-check-rdb"),
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if b"Ready to accept connections" in line:
+                return
+        raise AssertionError("redis-server ended by itself")
+
+    def freeze(self) -> None:
+        """It stays connected and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[RedisServer]:
+    folder.mkdir(parents=True, exist_ok=True)
+    server = RedisServer(folder)
+    try:
+        yield server
+    finally:
+        server.kill()

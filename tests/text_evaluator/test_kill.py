@@ -1,0 +1,88 @@
+"""A worker killed without a word at twenty points of a job: every text ends with its one mark."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from predictors.text_evaluator.jobs.model import Job, NewJob, State
+from predictors.text_evaluator.jobs.store import JobStore, Quota
+from tests.support.job_worker import open_store
+from tests.support.redis import redis_server
+from tests.support.rule import rule
+from tests.support.servers import ROOT
+
+pytestmark = pytest.mark.timeout(600)
+
+SIZE, POINTS, LEASE = 200, 20, 1.0
+TEXTS = [" ".join(f"w{n}" for n in range(index % 23 + 1)) + f" {index}" for index in range(SIZE)]
+
+
+async def ready(address: str) -> JobStore:
+    store = open_store(address, LEASE)
+    await store.open(lambda _, __: None)
+    return store
+
+
+async def post(address: str) -> str:
+    store = await ready(address)
+    items = [{"id_alumno": "A", "curso": "c", "consigna": "t", "respuesta": text} for text in TEXTS]
+    job, _ = await store.create(NewJob(str(uuid.uuid4()), "ada", items), Quota(1, 1000))
+    await store.close()
+    return job.id
+
+
+def run_until(address: str, events: int | None) -> bool:
+    """A worker, killed when it told of so many events, None: of the last. Whether that was told."""
+    command = [sys.executable, "-m", "tests.support.job_worker", address, str(LEASE)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        for count, line in enumerate(worker.stdout, 1):
+            ended = line.split()[-1] == "complete"
+            if ended or count == events:
+                worker.send_signal(signal.SIGKILL)
+                return ended
+    raise AssertionError(f"the worker ended by itself with {worker.returncode}")
+
+
+async def check(address: str, job_id: str) -> None:
+    """Complete, equal to what nothing disturbed, and each text once: in the results, and in the events."""
+    store = await ready(address)
+    job = await store.get(job_id)
+    assert isinstance(job, Job)
+    assert (job.state, job.done) == (State.COMPLETED, SIZE)
+    rows = await store.results(job_id, 0, 10 * SIZE)
+    assert len(rows) == SIZE
+    marks = {row["index"]: (row["nota"], row["feedback"]) for row in rows}
+    assert marks == {n: (rule(text).nota, rule(text).feedback) for n, text in enumerate(TEXTS)}
+    told = await store.events(job_id, 0, 10 * SIZE)
+    streamed: list[dict[str, Any]] = [row for one in told for row in one.data["data"].get("results", [])]
+    assert sorted(row["index"] for row in streamed) == list(range(SIZE))
+    assert [one.id for one in told] == list(range(1, len(told) + 1))
+    assert [one.name for one in told].count("complete") == 1
+    await store.close()
+
+
+async def kill_again_and_again(address: str, seed: int) -> None:
+    job_id, rng = await post(address), random.Random(seed)
+    for _ in range(POINTS):
+        # Three events of three texts at most: sixty-odd of the job are never reached by chance.
+        assert not run_until(address, rng.randint(1, 3))
+    assert run_until(address, None)
+    await check(address, job_id)
+
+
+async def test_sqlite_a_worker_killed_at_twenty_points(tmp_path: Path) -> None:
+    await kill_again_and_again(str(tmp_path / "jobs.db"), 7)
+
+
+async def test_redis_a_worker_killed_at_twenty_points(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        await kill_again_and_again(server.url, 11)

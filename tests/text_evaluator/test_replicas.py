@@ -1,0 +1,98 @@
+"""Two replicas on one Redis, as processes with all their routes: stopped, and with the store away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.contract.test_text_evaluator import MODULE, events, item
+from tests.support.redis import RedisServer, redis_server
+from tests.support.rule import rule
+from tests.support.servers import Server, running
+
+pytestmark = pytest.mark.timeout(600)
+
+SIZE = 200
+TEXTS = [" ".join(f"w{n}" for n in range(index % 23 + 1)) + f" {index}" for index in range(SIZE)]
+LEASE = 3
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+def settings(folder: Path, store: str) -> dict[str, str]:
+    return {
+        "QUINTET_MODEL_DIR": str(folder),
+        "QUINTET_STORE": store,
+        "QUINTET_LEASE": str(LEASE),
+        "QUINTET_BATCH_SIZE": "7",
+        "QUINTET_MAX_NUM_SEQS": "4",
+        "RULE_SECONDS": "0.01",
+    }
+
+
+def follow(server: Server, job: str, last: int, until: int) -> int:
+    """Reads the job's stream from behind event ``last`` up to event ``until``; returns the last id seen."""
+    with (
+        httpx.Client(base_url=server.url, timeout=60) as http,
+        http.stream("GET", f"/stream/{job}", headers={"last-event-id": str(last)}) as answer,
+    ):
+        for line in answer.iter_lines():
+            if line.startswith("id: "):
+                last = int(line[4:])
+                if last >= until:
+                    break
+    return last
+
+
+def post(server: Server) -> str:
+    body = {"items": [item(text) for text in TEXTS]}
+    return httpx.post(f"{server.url}/evaluate", json=body, timeout=60).json()["job_id"]
+
+
+def check(server: Server, job: str) -> None:
+    """Every text once, with its own mark."""
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        told = [one for one in events(http, job) if "id" in one]
+        rows = http.get(f"/jobs/{job}/results", params={"limit": 2000}).json()["results"]
+    marks = {row["index"]: (row["nota"], row["feedback"]) for row in rows}
+    assert marks == {n: (rule(text).nota, rule(text).feedback) for n, text in enumerate(TEXTS)}
+    assert len(rows) == SIZE
+    assert [int(one["id"]) for one in told] == list(range(1, len(told) + 1))
+    assert told[-1]["event"] == "complete"
+
+
+def test_a_stop_hands_over_at_once(folder: Path, redis: RedisServer) -> None:
+    """SIGTERM: streams end, texts go to the other replica without waiting for the lease."""
+    environment = {**settings(folder, redis.url), "QUINTET_LEASE": "300", "QUINTET_GRACE_PERIOD": "20"}
+    with running(MODULE, environment) as first:
+        job = post(first)
+        with running(MODULE, environment) as second:
+            last = follow(first, job, 0, 3)
+            first.terminate()
+            assert first.wait() == 0
+            follow(second, job, last, 10**6)
+            check(second, job)
+
+
+def test_redis_frozen_for_a_while(folder: Path, redis: RedisServer) -> None:
+    """It answers nothing for longer than lease and time-outs: posts are refused with 503, nothing is lost."""
+    environment = settings(folder, redis.url)
+    with running(MODULE, environment) as server:
+        job = post(server)
+        last = follow(server, job, 0, 2)
+        redis.freeze()
+        try:
+            refused = httpx.post(f"{server.url}/evaluate", json={"items": [item("a")]}, timeout=60)
+            assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+            assert "retry-after" in refused.headers
+        finally:
+            redis.thaw()
+        follow(server, job, last, 10**6)
+        check(server, job)

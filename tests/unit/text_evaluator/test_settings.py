@@ -1,0 +1,107 @@
+"""Settings: the original's names, what contradicts itself, and what becomes of them in vLLM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from predictors.runtime.settings import SettingsError
+from predictors.text_evaluator.engine.options import engine_arguments, environment, sampling_arguments
+from predictors.text_evaluator.settings import TextEvaluatorSettings
+
+PROFILES = Path(__file__).parents[3] / "predictors" / "text_evaluator" / "profiles"
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **environ: str) -> TextEvaluatorSettings:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    return TextEvaluatorSettings.from_environment()
+
+
+def test_the_published_names_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(
+        monkeypatch,
+        BATCH_SIZE="7",
+        JOB_TTL_SECONDS="60",
+        MAX_CONCURRENT_JOBS="3",
+        CLEANUP_INTERVAL_SECONDS="5",
+        TIME_ESTIMATION_PER_ITEM="1.5",
+        MAX_MODEL_LEN="2048",
+        GPU_MEMORY_UTILIZATION="0.8",
+        MAX_NUM_SEQS="48",
+        DTYPE="auto",
+        BLOCK_SIZE="32",
+        ENABLE_PREFIX_CACHING="false",
+        TENSOR_PARALLEL_SIZE="2",
+        COMPILATION_LEVEL="0",
+    )
+    assert (settings.batch_size, settings.job_ttl, settings.max_jobs, settings.cleanup_interval) == (
+        7,
+        60,
+        3,
+        5,
+    )
+    arguments = engine_arguments(settings, "cuda")
+    assert arguments["max_model_len"] == 2048
+    assert arguments["gpu_memory_utilization"] == 0.8
+    assert (arguments["block_size"], arguments["tensor_parallel_size"]) == (32, 2)
+    assert (arguments["enable_prefix_caching"], arguments["enforce_eager"]) == (False, True)
+
+
+def test_sampling_is_as_published() -> None:
+    sampling = sampling_arguments(TextEvaluatorSettings(), greedy=False)
+    assert (sampling["temperature"], sampling["top_p"], sampling["max_tokens"]) == (0.1, 0.95, 200)
+    assert sampling["seed"] is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"MAX_MODEL_LEN": "256"}, "MAX_TOKENS"),
+        ({"QUINTET_DEVICE": "cpu", "QUINTET_QUANTIZATION": "fp8"}, "fp8 needs a GPU"),
+        ({"QUINTET_DEVICE": "cpu", "QUINTET_KV_CACHE_DTYPE": "fp8"}, "fp8 needs a GPU"),
+        ({"QUINTET_QUANTIZATION": "fp8", "DTYPE": "float32"}, "bfloat16"),
+        ({"QUINTET_STORE": "mysql://x"}, "sqlite:PATH or redis"),
+        ({"BATCH_SIZE": "0"}, "BATCH_SIZE"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        read(monkeypatch, **environ)
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES.glob("*.env")), ids=lambda file: file.stem)
+def test_a_profile_is_a_set_of_settings(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line for line in profile.read_text().splitlines() if line and not line.startswith("#")]
+    settings = read(monkeypatch, **dict(line.split("=", 1) for line in lines))  # type: ignore[arg-type]
+    assert engine_arguments(settings, settings.device)["dtype"] == settings.dtype
+
+
+def test_vllm_is_told_to_call_nobody_and_to_log_no_text() -> None:
+    told = environment(TextEvaluatorSettings(), 2)
+    assert (told["HF_HUB_OFFLINE"], told["VLLM_NO_USAGE_STATS"], told["OMP_NUM_THREADS"]) == ("1", "1", "2")
+    assert engine_arguments(TextEvaluatorSettings(), "cpu")["enable_log_requests"] is False
+
+
+def test_blocks_on_a_cpu_are_multiples_of_what_its_attention_takes() -> None:
+    sizes = {
+        size: engine_arguments(TextEvaluatorSettings(block_size=size), "cpu") for size in (1, 16, 32, 33)
+    }
+    assert {size: arguments["block_size"] for size, arguments in sizes.items()} == {
+        1: 32,
+        16: 32,
+        32: 32,
+        33: 64,
+    }
+
+
+def test_a_database_is_a_path() -> None:
+    for store, path in (
+        ("sqlite:jobs.db", "jobs.db"),
+        ("sqlite:/data/jobs.db", "/data/jobs.db"),
+        ("sqlite:///data/jobs.db", "/data/jobs.db"),
+    ):
+        assert TextEvaluatorSettings(store=store).database == Path(path)

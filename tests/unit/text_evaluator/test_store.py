@@ -1,0 +1,212 @@
+"""What every store promises, asked of both: SQLite, and a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+
+import pytest
+
+from predictors.text_evaluator.evaluation import Evaluation, ItemError
+from predictors.text_evaluator.jobs.model import Finished, NewJob, State
+from predictors.text_evaluator.jobs.store import JobStore, Quota, Refused
+
+QUOTA = Quota(jobs=10, caller_items=100)
+
+
+def new(owner: str = "ada", size: int = 3, key: str | None = None, digest: str = "d") -> NewJob:
+    items = [
+        {"id_alumno": f"A{n}", "curso": "3r ESO", "consigna": "Tema", "respuesta": f"text {n}"}
+        for n in range(size)
+    ]
+    return NewJob(str(uuid.uuid4()), owner, items, key, digest)
+
+
+def marks(*indexes: int) -> list[Finished]:
+    return [Finished(index, f"A{index}", Evaluation(index % 6, f"feedback {index}")) for index in indexes]
+
+
+async def test_a_job_from_its_beginning_to_its_end(store: JobStore) -> None:
+    job, is_new = await store.create(new(size=3), QUOTA)
+    assert (is_new, job.state, job.total, job.done) == (True, State.QUEUED, 3, 0)
+    (claim,) = await store.claim(10)
+    assert [(index, fields["respuesta"]) for index, fields in claim.open] == [
+        (0, "text 0"), (1, "text 1"), (2, "text 2")
+    ]  # fmt: skip
+    half = await store.record(job.id, marks(2, 0), 1.5)
+    assert half is not None
+    assert (half.state, half.done, half.worked) == (State.PROCESSING, 2, 1.5)
+    whole = await store.record(job.id, [Finished(1, "A1", ItemError("length", "cut"))], 0.5)
+    assert whole is not None
+    assert (whole.state, whole.done, whole.failed, whole.worked) == (State.COMPLETED, 3, 1, 2.0)
+    assert whole == await store.get(job.id) or whole.ended is not None
+    rows = await store.results(job.id, 0, 10)
+    assert [(row["index"], row["state"], row.get("nota")) for row in rows] == [
+        (2, "completed", 2), (0, "completed", 0), (1, "failed", None)
+    ]  # fmt: skip
+    assert await store.results(job.id, 2, 10) == rows[2:]
+    events = await store.events(job.id, 0, 10)
+    assert [(event.id, event.name) for event in events] == [
+        (1, "batch_complete"), (2, "batch_complete"), (3, "complete")
+    ]  # fmt: skip
+    assert events[0].data["data"]["results"][0] == {
+        "index": 2, "id_alumno": "A2", "nota": 2, "feedback": "feedback 2"
+    }  # fmt: skip
+    assert events[1].data["data"]["results"] == []
+    assert events[1].data["data"]["errors"][0]["code"] == "length"
+    assert await store.events(job.id, 2, 10) == events[2:]
+    assert await store.claim(10) == []
+
+
+async def test_a_job_of_errors_alone_has_failed(store: JobStore) -> None:
+    job, _ = await store.create(new(size=1), QUOTA)
+    await store.claim(1)
+    ended = await store.record(job.id, [Finished(0, "A0", ItemError("engine", "x"))], 0)
+    assert ended is not None
+    assert ended.state is State.FAILED
+
+
+async def test_a_text_keeps_its_first_outcome(store: JobStore) -> None:
+    job, _ = await store.create(new(size=2), QUOTA)
+    await store.claim(1)
+    await store.record(job.id, marks(0), 1)
+    again = await store.record(job.id, [Finished(0, "A0", Evaluation(5, "other")), *marks(1)], 1)
+    assert again is not None
+    assert again.done == 2
+    rows = await store.results(job.id, 0, 10)
+    assert [(row["index"], row["nota"]) for row in rows] == [(0, 0), (1, 1)]
+
+
+async def test_what_is_held_is_not_claimed_twice_until_it_is_released(store: JobStore) -> None:
+    job, _ = await store.create(new(), QUOTA)
+    assert len(await store.claim(10)) == 1
+    assert await store.claim(10) == []
+    await store.record(job.id, marks(1), 1)
+    await store.release([job.id])
+    (claim,) = await store.claim(10)
+    assert [index for index, _ in claim.open] == [0, 2]
+
+
+async def test_claims_are_limited_and_oldest_first(store: JobStore) -> None:
+    jobs = []
+    for _ in range(3):
+        jobs.append((await store.create(new(), QUOTA))[0].id)
+        await asyncio.sleep(0.002)  # the clock's resolution
+    assert [claim.job.id for claim in await store.claim(2)] == jobs[:2]
+    assert [claim.job.id for claim in await store.claim(2)] == jobs[2:]
+
+
+async def test_an_idempotency_key_is_one_job_of_one_caller(store: JobStore) -> None:
+    first, _ = await store.create(new(key="k"), QUOTA)
+    assert await store.create(new(key="k"), QUOTA) == (first, False)
+    other, is_new = await store.create(new("bob", key="k"), QUOTA)
+    assert is_new
+    assert other.id != first.id
+    with pytest.raises(Refused) as refused:
+        await store.create(new(key="k", digest="another"), QUOTA)
+    assert refused.value.reason == "conflict"
+
+
+async def test_fifty_posts_at_once_under_one_key_are_one_job(store: JobStore) -> None:
+    made = await asyncio.gather(*(store.create(new(key="k"), QUOTA) for _ in range(50)))
+    assert len({job.id for job, _ in made}) == 1
+    assert sum(is_new for _, is_new in made) == 1
+
+
+async def test_quotas(store: JobStore) -> None:
+    await store.create(new("ada", 60), QUOTA)
+    with pytest.raises(Refused) as refused:
+        await store.create(new("ada", 41), QUOTA)
+    assert refused.value.reason == "items"
+    job, _ = await store.create(new("ada", 40), QUOTA)
+    await store.create(new("bob", 41), QUOTA)
+    await store.remove(job.id)
+    await store.create(new("ada", 40), QUOTA)
+    with pytest.raises(Refused) as refused:
+        await store.create(new("eve", 1), Quota(jobs=3, caller_items=100))
+    assert refused.value.reason == "jobs"
+
+
+async def test_what_is_done_makes_room(store: JobStore) -> None:
+    quota = Quota(jobs=1, caller_items=3)
+    job, _ = await store.create(new(), quota)
+    await store.claim(1)
+    await store.record(job.id, marks(0, 1, 2), 1)
+    await store.create(new(), quota)
+
+
+async def test_cancelling_ends_a_job_and_forgets_its_texts(store: JobStore) -> None:
+    job, _ = await store.create(new(), QUOTA)
+    await store.claim(1)
+    await store.record(job.id, marks(0), 1)
+    removed = await store.remove(job.id)
+    assert removed is not None
+    assert removed.state is State.CANCELLED
+    assert await store.results(job.id, 0, 10) == []
+    (event,) = await store.events(job.id, 0, 10)
+    assert (event.id, event.name, event.data["code"]) == (2, "error", "cancelled")
+    assert await store.record(job.id, marks(1), 1) is None
+    assert await store.claim(10) == []
+
+
+async def test_removing_an_ended_job_leaves_nothing(store: JobStore) -> None:
+    job, _ = await store.create(new(size=1, key="k"), QUOTA)
+    await store.claim(1)
+    await store.record(job.id, marks(0), 1)
+    await store.remove(job.id)
+    assert await store.get(job.id) is None
+    assert await store.of("ada", 10) == []
+    assert await store.remove(job.id) is None
+    _, is_new = await store.create(new(size=1, key="k"), QUOTA)
+    assert is_new
+
+
+async def test_time_is_up_in_two_steps(store: JobStore) -> None:
+    job, _ = await store.create(new(size=1), QUOTA)
+    running, _ = await store.create(new(), QUOTA)
+    await store.claim(2)
+    await store.record(job.id, marks(0), 1)
+    assert await store.expire(60) == 0
+    await asyncio.sleep(0.3)
+    assert await store.expire(0.2) == 1
+    expired = await store.get(job.id)
+    assert expired is not None
+    assert expired.state is State.EXPIRED
+    assert await store.results(job.id, 0, 10) == []
+    await asyncio.sleep(0.2)
+    assert await store.expire(0.2) == 0
+    assert await store.get(job.id) is None
+    assert await store.get(running.id) is not None
+
+
+async def test_a_callers_jobs_newest_first(store: JobStore) -> None:
+    ids = []
+    for owner in ("ada", "bob", "ada"):
+        ids.append((await store.create(new(owner), QUOTA))[0].id)
+        await asyncio.sleep(0.002)
+    assert [job.id for job in await store.of("ada", 10)] == [ids[2], ids[0]]
+    assert [job.id for job in await store.of("ada", 1)] == [ids[2]]
+
+
+async def test_totals(store: JobStore) -> None:
+    job, _ = await store.create(new(size=5), QUOTA)
+    await store.create(new(size=2), QUOTA)
+    await store.claim(1)
+    await store.record(job.id, marks(0, 1), 1)
+    totals = await store.totals()
+    assert Counter(totals.jobs) == Counter({State.PROCESSING: 1, State.QUEUED: 1})
+    assert totals.waiting_items == 5
+    assert totals.oldest_seconds >= 0
+
+
+async def test_a_job_of_two_thousand_texts(store: JobStore) -> None:
+    job, _ = await store.create(new(size=2000), Quota(1, 10_000))
+    (claim,) = await store.claim(1)
+    assert [index for index, _ in claim.open] == list(range(2000))
+    for start in range(0, 2000, 100):
+        await store.record(job.id, marks(*range(start, start + 100)), 0.1)
+    ended = await store.get(job.id)
+    assert ended is not None
+    assert (ended.state, ended.done) == (State.COMPLETED, 2000)
+    assert [row["index"] for row in await store.results(job.id, 0, 2000)] == list(range(2000))

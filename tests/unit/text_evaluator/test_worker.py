@@ -1,0 +1,274 @@
+"""The worker over both stores: everything once, in turns, whatever is cancelled, lost or away."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Outcome
+from predictors.text_evaluator.jobs.feed import Feed
+from predictors.text_evaluator.jobs.model import Job, NewJob, State
+from predictors.text_evaluator.jobs.redis import RedisStore
+from predictors.text_evaluator.jobs.sqlite import SqliteStore
+from predictors.text_evaluator.jobs.store import JobStore, Quota
+from predictors.text_evaluator.jobs.worker import Worker
+from tests.support.redis import RedisServer
+
+QUOTA = Quota(jobs=100, caller_items=10_000)
+Mark = Callable[[dict[str, str]], Awaitable[Outcome]]
+
+
+class Engine:
+    """Marks every text with its place; says what it was given and what was taken from it."""
+
+    def __init__(self, *, blocked: bool = False) -> None:
+        self.begun: list[str] = []
+        self.cancelled: list[str] = []
+        self.go, self.changed = asyncio.Event(), asyncio.Event()
+        self.running = self.most = 0
+        if not blocked:
+            self.go.set()
+
+    async def mark(self, fields: dict[str, str]) -> Outcome:
+        self.begun.append(fields["respuesta"])
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.changed.set()
+        try:
+            await asyncio.sleep(0)
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(fields["respuesta"])
+            raise
+        finally:
+            self.running -= 1
+            self.changed.set()
+        return Evaluation(3, fields["respuesta"])
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not happened():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+class Followed:
+    """A store whose news go to a worker and to whoever waits for a job's end."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.store, self.feed = store, Feed()
+        self.workers: list[Worker] = []
+
+    def hear(self, job_id: str, events: Any) -> None:
+        self.feed.publish(job_id, events)
+        for worker in self.workers:
+            worker.hear(job_id, events)
+
+    @asynccontextmanager
+    async def worker(self, mark: Mark, **settings: Any) -> AsyncIterator[Worker]:
+        defaults = {"slots": 4, "batch": 3, "lease": 2.0, "ttl": 60.0, "cleanup": 60.0}
+        worker = Worker(self.store, mark, **{**defaults, **settings})
+        self.workers.append(worker)
+        async with worker.working():
+            yield worker
+        self.workers.remove(worker)
+
+    async def post(self, size: int, owner: str = "ada") -> str:
+        name = str(uuid.uuid4())
+        items = [
+            {"id_alumno": "A", "curso": "c", "consigna": "t", "respuesta": f"{name[:4]} {n}"}
+            for n in range(size)
+        ]
+        job, _ = await self.store.create(NewJob(name, owner, items), QUOTA)
+        return job.id
+
+    async def ended(self, job_id: str) -> Job:
+        with self.feed.follow(job_id) as follower:
+            async with asyncio.timeout(20):
+                while True:
+                    job = await self.store.get(job_id)
+                    assert job is not None
+                    if job.state.ended:
+                        return job
+                    await follower.rung(5)
+
+
+@pytest.fixture
+async def followed(store: JobStore) -> Followed:
+    followed = Followed(store)
+    # The same store, whose news are now heard here.
+    store._listener = followed.hear  # type: ignore[attr-defined]
+    return followed
+
+
+async def indexes(store: JobStore, job_id: str) -> list[int]:
+    return [row["index"] for row in await store.results(job_id, 0, 10_000)]
+
+
+async def test_every_text_once_and_never_more_than_the_slots(followed: Followed) -> None:
+    engine = Engine()
+    async with followed.worker(engine.mark):
+        jobs = [await followed.post(size) for size in (7, 1, 12)]
+        for job_id, size in zip(jobs, (7, 1, 12), strict=True):
+            job = await followed.ended(job_id)
+            assert (job.state, job.done) == (State.COMPLETED, size)
+            assert sorted(await indexes(followed.store, job_id)) == list(range(size))
+    assert len(engine.begun) == 20
+    assert engine.most <= 4
+
+
+async def test_jobs_that_were_there_before_the_worker_are_taken(followed: Followed) -> None:
+    job_id = await followed.post(5)
+    async with followed.worker(Engine().mark):
+        assert (await followed.ended(job_id)).done == 5
+
+
+async def test_a_small_job_does_not_wait_for_a_large_one(followed: Followed) -> None:
+    engine = Engine()
+    async with followed.worker(engine.mark, slots=2):
+        large = await followed.post(500)
+        small = await followed.post(5)
+        await followed.ended(small)
+        job = await followed.store.get(large)
+        assert job is not None
+        assert job.done < 250
+        await followed.store.remove(large)
+
+
+async def test_cancelling_takes_the_texts_from_the_engine_at_once(followed: Followed) -> None:
+    engine = Engine(blocked=True)
+    async with followed.worker(engine.mark):
+        job_id = await followed.post(10)
+        await engine.until(lambda: engine.running == 4)
+        await followed.store.remove(job_id)
+        await engine.until(lambda: engine.running == 0)
+        assert len(engine.cancelled) == 4
+        engine.go.set()
+        other = await followed.post(2)
+        assert (await followed.ended(other)).done == 2
+        assert len(engine.begun) == 6
+
+
+async def test_what_the_engine_raises_is_the_items_error(followed: Followed) -> None:
+    async def mark(fields: dict[str, str]) -> Outcome:
+        if fields["respuesta"].endswith(" 1"):
+            raise RuntimeError("secret detail")
+        return Evaluation(1, "x")
+
+    async with followed.worker(mark):
+        job_id = await followed.post(3)
+        job = await followed.ended(job_id)
+    assert (job.state, job.failed) == (State.COMPLETED, 1)
+    (error,) = [row for row in await followed.store.results(job_id, 0, 9) if row["state"] == "failed"]
+    assert (error["index"], error["code"]) == (1, "engine")
+    assert "secret" not in str(error)
+
+
+async def test_a_lost_engine_leaves_its_texts_to_the_next_worker(followed: Followed) -> None:
+    lost = asyncio.Event()
+
+    async def mark(_: dict[str, str]) -> Outcome:
+        raise EngineLost
+
+    job_id = await followed.post(3)
+    async with followed.worker(mark, on_lost=lost.set):
+        await asyncio.wait_for(lost.wait(), 10)
+    engine = Engine()
+    async with followed.worker(engine.mark):
+        assert (await followed.ended(job_id)).state is State.COMPLETED
+    assert sorted(await indexes(followed.store, job_id)) == [0, 1, 2]
+
+
+async def test_leaving_records_what_is_finished_and_gives_back_the_rest(followed: Followed) -> None:
+    first = Engine()
+    job_id = await followed.post(60)
+    async with followed.worker(first.mark, slots=1, batch=7):
+        await first.until(lambda: len(first.begun) == 20)
+    second = Engine()
+    async with followed.worker(second.mark):
+        await followed.ended(job_id)
+    assert sorted(await indexes(followed.store, job_id)) == list(range(60))
+    assert len(first.begun) + len(second.begun) == 60
+
+
+async def test_two_replicas_on_one_redis_share_the_work_and_double_nothing(redis: RedisServer) -> None:
+    stores = [RedisStore(redis.url, lease=2.0) for _ in range(2)]
+    await stores[0]._redis.flushall()
+    replicas, engines = [Followed(store) for store in stores], [Engine(), Engine()]
+    for store, replica in zip(stores, replicas, strict=True):
+        await store.open(replica.hear)
+    async with replicas[0].worker(engines[0].mark), replicas[1].worker(engines[1].mark):
+        jobs = [await replicas[n % 2].post(20) for n in range(6)]
+        for job_id in jobs:
+            assert (await replicas[0].ended(job_id)).done == 20
+            assert sorted(await indexes(stores[1], job_id)) == list(range(20))
+            names = [event.name for event in await stores[0].events(job_id, 0, 99)]
+            assert names.count("complete") == 1
+    assert len(engines[0].begun) + len(engines[1].begun) == 120
+    for store in stores:
+        await store.close()
+
+
+async def test_a_silent_replica_loses_its_jobs_and_can_record_no_more(redis: RedisServer) -> None:
+    silent, other = (RedisStore(redis.url, lease=0.6) for _ in range(2))
+    await silent._redis.flushall()
+    replica = Followed(other)
+    await silent.open(lambda _, __: None)
+    await other.open(replica.hear)
+    job_id = await replica.post(4)
+    (claim,) = await silent.claim(1)  # and not a word after it
+    async with replica.worker(Engine().mark, lease=0.6):
+        job = await replica.ended(job_id)
+    assert job.done == 4
+    assert await silent.renew([claim.job.id]) == set()
+    assert await indexes(other, job_id) == await indexes(silent, job_id)
+    await silent.close()
+    await other.close()
+
+
+async def test_a_server_that_goes_and_comes_back_costs_nothing(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    store = RedisStore(server.url, lease=1.0, timeout=0.3)
+    followed, engine = Followed(store), Engine()
+    await store.open(followed.hear)
+    try:
+        async with followed.worker(engine.mark, slots=1, batch=2, lease=1.0):
+            job_id = await followed.post(30)
+            await engine.until(lambda: len(engine.begun) == 5)
+            server.kill()
+            await asyncio.sleep(1.5)  # longer than the lease
+            server.start()
+            job = await followed.ended(job_id)
+        assert (job.state, job.done) == (State.COMPLETED, 30)
+        assert sorted(await indexes(store, job_id)) == list(range(30))
+    finally:
+        await store.close()
+        server.kill()
+
+
+async def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    followed, engine = Followed(store), Engine(blocked=True)
+    await store.open(followed.hear)
+    job_id = await followed.post(20)
+
+    def limit(pages: int) -> None:
+        store._db.execute(f"PRAGMA max_page_count = {pages}")
+
+    async with followed.worker(engine.mark, slots=20, batch=20):
+        await engine.until(lambda: engine.running == 20)
+        await store._run(limit, 1)  # not one page more than there are
+        engine.go.set()
+        with pytest.raises(Exception, match="no room") as refused:
+            await followed.post(2000)
+        assert refused.value.status == 503  # type: ignore[attr-defined]
+        await store._run(limit, 100_000)
+        assert (await followed.ended(job_id)).done == 20
+    assert sorted(await indexes(store, job_id)) == list(range(20))
+    await store.close()
