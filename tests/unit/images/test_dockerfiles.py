@@ -38,7 +38,7 @@ def stages(file: Path) -> list[list[Instruction]]:
 
 def shipped(file: Path) -> list[Instruction]:
     """All that the last stage, which is the image, stands on, the libraries it copies left out."""
-    named = {stage[0][1].split()[-1]: stage for stage in stages(file)}
+    named = {name: stage for stage in stages(file) if (name := stage[0][1].partition(" AS ")[2])}
     stage = stages(file)[-1]
     found = list(stage)
     while (base := stage[0][1].split()[0]) in named:
