@@ -91,7 +91,7 @@ cluster-secret: setup ## the secret that signs tokens, into namespace quintet of
 .PHONY: e2e
 e2e: setup ## the tests on a real cluster: tests/cluster
 	@$(PY) -m hack.system cluster
-	@$(PY) -m pytest tests/cluster --run-cluster $(ARGS)
+	@$(PY) -m pytest tests/cluster -s $(ARGS)
 
 .PHONY: check-weights
 check-weights: setup ## compare a real checkpoint with the published golden values: DIR=/path [MODEL=prompt_classifier]

@@ -1,1 +1,1 @@
-"""What is made from the chart: its schema, its README, the manifests, and the goldens of its tests (``make chart``)."""
+"""What is made from the chart (``make chart``): its schema, its README, the manifests."""

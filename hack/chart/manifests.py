@@ -11,8 +11,8 @@ from hack.helm import template
 
 NEEDED = ("ServiceAccount", "InferenceService", "HorizontalPodAutoscaler", "PodDisruptionBudget")
 HEAD = """\
-# {model} alone, without a gateway: whoever reaches its Service may use it. Made from the chart by `make chart`.
-# The weights come from a volume claim named models, folder {model}; change STORAGE_URI for another place.
+# {model} alone, without a gateway: whoever reaches its Service may use it. Made by `make chart`.
+# The weights come from a volume claim named models, folder {model}; STORAGE_URI says so.
 """
 
 
@@ -30,7 +30,7 @@ def manifests(root: Path) -> dict[str, str]:
 
 
 def _flags(chart: Path) -> list[str]:
-    """The GPU profile, so that each model says which node it wants; weights from a claim, which any cluster has."""
+    """The GPU profile, so that each model says which node it wants; weights from a volume claim."""
     values = yaml.safe_load((chart / "values.yaml").read_text())
     flags = ["--set", "profile=gpu"]
     for model, entry in values["models"].items():

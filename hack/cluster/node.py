@@ -1,7 +1,7 @@
 """The node: namespaces of its own in which everything of the cluster runs.
 
-Its first process (this module, as PID 1) mounts, sets up the network, and keeps the daemons running. When it ends, the
-kernel ends every daemon and container with it and drops their mounts, interfaces and firewall rules.
+Its first process (this module, as PID 1) mounts, sets up the network, and keeps the daemons running. When it
+ends, the kernel ends every daemon and container with it and drops their mounts, interfaces and rules.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hack.system import cache_folder
 
 HOME = cache_folder() / "cluster"

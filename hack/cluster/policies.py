@@ -1,7 +1,7 @@
 """NetworkPolicy (networking.k8s.io/v1, IPv4) for the node's bridge, with iptables.
 
-Frames between pods pass FORWARD (bridge-nf-call-iptables), after kube-proxy has put real addresses into them, so rules
-name pods. What the node itself sends to a pod, its probes, is never filtered.
+Frames between pods pass FORWARD (bridge-nf-call-iptables), after kube-proxy has put real addresses into
+them, so rules name pods. What the node itself sends to a pod, its probes, is never filtered.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def ports(given: Sequence[Json] | None, receivers: Sequence[Pod]) -> list[str]:
 def render(
     pods: Sequence[Pod], namespaces: Mapping[str, Mapping[str, str]], policies: Sequence[Json]
 ) -> tuple[str, list[str]]:
-    """The input of iptables-restore, and the names of its chains: one a pod and direction that is under a policy."""
+    """The input of iptables-restore and its chains: one a pod and direction that is under a policy."""
     jumps: list[str] = []
     chains: dict[str, list[str]] = {}
     for pod in pods:

@@ -1,8 +1,8 @@
 """The cluster's programs out of their Go modules.
 
-`go install module@version` is refused for modules whose go.mod has `replace` lines. So each is compiled from a module
-of ours, whose go.mod repeats the target's own requirements and replacements; go.sum is the target's, and the
-checksum database vouches for the rest.
+`go install module@version` is refused for modules whose go.mod has `replace` lines. So each is compiled from
+a module of ours, whose go.mod repeats the target's own requirements and replacements; go.sum is the target's,
+and the checksum database vouches for the rest.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _wrapper(program: Program) -> Path:
 def _go_mod(program: Program, described: dict[str, Any], text: str) -> list[str]:
     """Our go.mod: the target itself, and beside it all that the target's says.
 
-    A local replacement (./staging/...) is the same module as published: k8s.io/X of kubernetes v1.N.P is v0.N.P.
+    A local replacement (./staging/...) is the same module as published: k8s.io/X of v1.N.P is v0.N.P.
     """
     published = program.version
     if program.module == "k8s.io/kubernetes":
@@ -171,7 +171,7 @@ def _coredns(folder: Path) -> None:
 def _go(folder: Path, *arguments: str) -> str:
     environ = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
     done = subprocess.run(
-        ["go", *arguments], cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["go", *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise ProgramFailed(f"go {' '.join(arguments)}\n{done.stderr[-4000:]}")

@@ -1,4 +1,4 @@
-"""``python -m hack.demo_image``: lays the demo checkpoints, made first where missing, ready for the image's build."""
+"""``python -m hack.demo_image``: lays the demo checkpoints ready for its build, made first if missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway as the chart configures it: its own loader and Envoy take it, and it leads to the predictors."""
+"""The gateway as the chart configures it: its loader and Envoy take it, and it leads to the predictors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the values may not say together is refused with a sentence; each guard of requirements.yaml has its case."""
+"""What the values may not say together is refused with a sentence; each guard has its case."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ NO_WEIGHTS = "models.gpt2.weights.included=true,models.multitask_nlp.weights.inc
 ISSUER = "gateway.issuers[0].name=a,gateway.issuers[0].issuer=b,gateway.issuers[0].audiences[0]=c"
 REAL_CLUSTER = ["--api-versions", "serving.kserve.io/v1beta1"]
 
+# ruff: noqa: E501
 GUARDS = [
     ("no model", "models.prompt_classifier.enabled=false,models.multitask_nlp.enabled=false,models.gpt2.enabled=false", "none is enabled"),
     ("unknown profile", "profile=prod", '"prod" is not in profiles; there are cpu, demo, gpu'),

@@ -1,7 +1,7 @@
-"""Objects against the real schemas, offline: the classes that are generated from Kubernetes' and KServe's OpenAPI.
+"""Objects against the real schemas, offline: the classes made from Kubernetes' and KServe's OpenAPI.
 
-A key that the API does not know, and a value of another type, is a problem with its path. What is required is left to
-the API server (tests/cluster).
+A key that the API does not know, and a value of another type, is a problem with its path. What is required is
+left to the API server (tests/cluster).
 """
 
 from __future__ import annotations

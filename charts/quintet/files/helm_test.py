@@ -1,4 +1,4 @@
-"""What `helm test` runs, in the gateway's image: each model answers a good token, and none or a foreign one is refused."""
+"""What `helm test` runs, in the gateway's image: a good token is answered, none or a foreign one refused."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The text of every Dockerfile: what it copies is there, what it installs is hashed, and nobody in it is root."""
+"""Every Dockerfile: what it copies is there, what it installs is hashed, and nobody in it is root."""
 
 from __future__ import annotations
 
