@@ -86,15 +86,7 @@ class Release:
     @contextlib.contextmanager
     def forwarded(self) -> Iterator[str]:
         """The gateway's address by `kubectl port-forward`."""
-        port = free_port()
-        command = [
-            "kubectl",
-            "-n",
-            self.namespace,
-            "port-forward",
-            f"service/{self.name}-gateway",
-            f"{port}:80",
-        ]
+        command = ["kubectl", "-n", self.namespace, "port-forward", f"service/{self.name}-gateway", ":80"]
         with subprocess.Popen(command, env=self.kube.environ, stdout=subprocess.PIPE, text=True) as forward:
             assert forward.stdout is not None
             said = re.search(r"127\.0\.0\.1:\d+", forward.stdout.readline())
