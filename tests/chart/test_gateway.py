@@ -7,10 +7,10 @@ import secrets
 import subprocess
 from pathlib import Path
 
-import jwt
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 
 from gateway import process
 from gateway.loading import Loaded, load
@@ -27,23 +27,24 @@ def config_of(objects: list[Object]) -> Object:
 
 
 def load_mounted(config: Object, folder: Path) -> Loaded:
-    """As in the pod: the file, and beside it the Secrets that the Deployment mounts."""
+    """As in the pod, whose root is `folder`: the file and the Secrets that the Deployment mounts."""
+    config = yaml.safe_load(yaml.safe_dump(config).replace("/etc/quintet-", f"{folder}/"))
     for issuer in config["issuers"]:
         for name in issuer["keys"].get("secret_files", []):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(secrets.token_hex(32))
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(secrets.token_hex(32))
         if name := issuer["keys"].get("jwks_file"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(jwks())
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(jwks())
     if tls := config["listen"].get("tls"):
-        write_certificate((folder / tls["cert_file"]).parent)
+        write_certificate(Path(tls["cert_file"]).parent)
     (folder / "gateway.yaml").write_text(yaml.safe_dump(config))
     return load(folder / "gateway.yaml", {})
 
 
 def jwks() -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
-    return json.dumps({"keys": [{**jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True), "kid": "a"}]})
+    return json.dumps({"keys": [{**RSAAlgorithm.to_jwk(key, as_dict=True), "kid": "a"}]})
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -66,8 +67,8 @@ def test_what_the_config_names_is_mounted(case: str) -> None:
             *issuer["keys"].get("secret_files", []),
             *filter(None, [issuer["keys"].get("jwks_file")]),
         ]:
-            assert f"/etc/quintet/{Path(file).parent}" in mounts
-    assert ("/etc/quintet/tls" in mounts) == ("tls" in config["listen"])
+            assert str(Path(file).parent) in mounts
+    assert ("/etc/quintet-tls" in mounts) == ("tls" in config["listen"])
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -4,11 +4,11 @@
 - {name: scratch, mountPath: /tmp}
 {{- range .Values.gateway.issuers }}
 {{- if or .keys.secret .keys.jwksSecret }}
-- {name: keys-{{ .name }}, mountPath: /etc/quintet/keys/{{ .name }}, readOnly: true}
+- {name: keys-{{ .name }}, mountPath: /etc/quintet-keys/{{ .name }}, readOnly: true}
 {{- end }}
 {{- end }}
 {{- if .Values.gateway.tls.secret }}
-- {name: tls, mountPath: /etc/quintet/tls, readOnly: true}
+- {name: tls, mountPath: /etc/quintet-tls, readOnly: true}
 {{- end }}
 {{- end }}
 
