@@ -63,6 +63,36 @@ demo-models: setup ## make the small demo checkpoints that are missing
 train-multitask: setup ## train multitask_nlp on made data, offline, into .local/multitask_nlp; ARGS="--help" for your own
 	@$(PY) -m predictors.multitask_nlp.training train --output .local/multitask_nlp --made $(ARGS)
 
+.PHONY: chart
+chart: setup ## renew what is made from charts/quintet: schema, README, manifests, goldens of its tests
+	@$(PY) -m hack.chart
+	@$(PY) -m tests.chart.test_generated
+
+.PHONY: demo-image
+demo-image: setup ## lay the demo checkpoints ready for the image quintet/demo-models
+	@$(PY) -m hack.demo_image
+
+.PHONY: cluster
+cluster: setup ## a Kubernetes with KServe on this machine, images and all: kind where Docker runs, else of its own
+	@$(PY) -m hack.cluster up
+
+.PHONY: cluster-down
+cluster-down: setup ## end it; nothing of it stays but what is cached
+	@$(PY) -m hack.cluster down
+
+.PHONY: kserve
+kserve: setup ## KServe in Standard mode into the current cluster, without cert-manager
+	@$(PY) -m hack.cluster kserve
+
+.PHONY: cluster-secret
+cluster-secret: setup ## the secret that signs tokens, into namespace quintet of the current cluster, if it is not there
+	@$(PY) -m hack.cluster secret
+
+.PHONY: e2e
+e2e: setup ## the tests on a real cluster: tests/cluster
+	@$(PY) -m hack.system cluster
+	@$(PY) -m pytest tests/cluster -s $(ARGS)
+
 .PHONY: check-weights
 check-weights: setup ## compare a real checkpoint with the published golden values: DIR=/path [MODEL=prompt_classifier]
 	@test -n "$(DIR)" || { echo "make check-weights needs DIR=/path/to/checkpoint" >&2; exit 2; }

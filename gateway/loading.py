@@ -54,7 +54,9 @@ class Loaded:
 
 
 def load(file: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
-    base = file.resolve().parent
+    base = (
+        file.absolute().parent
+    )  # not where a link leads: a mounted ConfigMap is one, its neighbours are not
     raw = _read_yaml(file)
     problems: list[Problem] = []
     config: Config | None = None

@@ -23,7 +23,7 @@ class Part:
     program: str
     package: str
     used_by: str
-    """``tests`` or ``benchmarks``: the same words as on the command line."""
+    """``tests``, ``benchmarks`` or ``cluster``: the same words as on the command line."""
     unpack: str | None = None
     """Take just this file out of the package. For packages that would also install and start a service."""
 
@@ -36,7 +36,18 @@ PARTS = (
     # The server's own program under another name, from the package that starts no service.
     Part("redis-check-rdb", "redis-tools", "tests"),
     Part("wrk", "wrk", "benchmarks"),
+    Part("containerd", "containerd", "cluster"),
+    Part("runc", "runc", "cluster"),
+    Part("etcd", "etcd-server", "cluster"),
+    Part("buildah", "buildah", "cluster"),
+    Part("debootstrap", "debootstrap", "cluster"),
+    Part("docker-registry", "docker-registry", "cluster"),
+    Part("host-local", "containernetworking-plugins", "cluster"),
+    Part("ip", "iproute2", "cluster"),
+    Part("iptables", "iptables", "cluster"),
 )
+_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/cni"
+"""Where Debian has programs that a person's PATH may not name."""
 
 
 class MissingPart(Exception):
@@ -47,8 +58,12 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("QUINTET_CACHE") or Path.home() / ".cache" / "quintet")
 
 
+def parts(used_by: str) -> list[Part]:
+    return [part for part in PARTS if part.used_by == used_by]
+
+
 def find(part: Part) -> Path | None:
-    found = shutil.which(part.program) or shutil.which(part.program, path=str(_unpacked()))
+    found = shutil.which(part.program) or shutil.which(part.program, path=f"{_unpacked()}:{_FOLDERS}")
     return Path(found) if found else None
 
 
@@ -128,7 +143,7 @@ def main(arguments: list[str]) -> int:
     if not missing:
         return 0
     print(sentence(missing), file=sys.stderr)
-    if in_ci() or "benchmarks" in arguments:
+    if in_ci() or "tests" not in arguments:
         return 1
     print("the tests that need it are skipped", file=sys.stderr)
     return 0

@@ -257,6 +257,15 @@ def test_paths_are_relative_to_the_config(
     assert load(file).jwks["local"]
 
 
+def test_paths_are_beside_the_name_it_is_given_by(raw: dict[str, Any], write: Write, tmp_path: Path) -> None:
+    """Kubernetes mounts a ConfigMap's files as links into a folder that has nothing else."""
+    file = write(raw)
+    (tmp_path / "..data").mkdir()
+    file.rename(tmp_path / "..data" / file.name)
+    file.symlink_to(tmp_path / "..data" / file.name)
+    assert load(file).base == tmp_path
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "keys.auth.svc", "keys.auth.svc.cluster.local"])
 def test_plain_http_keys_from_inside_only(raw: dict[str, Any], write: Write, host: str) -> None:
     put(raw, "issuers.0.keys", {"jwks_url": f"http://{host}:8000/jwks.json"})

@@ -1,0 +1,47 @@
+{{/* What the values come to for each model. */}}
+
+{{/* The enabled models as YAML, by protocol name: modelDefaults, over them the profile's, over them the model's own. */}}
+{{- define "quintet.models" -}}
+{{- $profile := get .Values.profiles .Values.profile | default dict -}}
+{{- $found := dict -}}
+{{- range $name, $own := .Values.models -}}
+  {{- $model := mergeOverwrite (deepCopy $.Values.modelDefaults) (deepCopy (get $profile $name | default dict)) (deepCopy ($own | default dict)) -}}
+  {{- if $model.enabled -}}{{- $_ := set $found $name $model -}}{{- end -}}
+{{- end -}}
+{{- toYaml $found -}}
+{{- end }}
+
+{{/* (root, model): its entry in accelerators */}}
+{{- define "quintet.accelerator" -}}
+{{- get (first .).Values.accelerators (last .).accelerator | default dict | toYaml -}}
+{{- end }}
+
+{{/* (root, name, model): the image of its predictor */}}
+{{- define "quintet.modelImage" -}}
+{{- include "quintet.image" (list (index . 0) (index . 2).image (printf "quintet/%s" (index . 1 | replace "_" "-"))) -}}
+{{- end }}
+
+{{/* (root, Python program of an image): in development it starts again whenever a file of its package changes */}}
+{{- define "quintet.watched" -}}
+{{- if (first .).Values.development }}
+command: [python3, -m, watchfiles, --filter, python, "python3 -m {{ last . }}", /app]
+{{- end }}
+{{- end }}
+
+{{/* What a predictor's process may take to end once it has SIGTERM: 2 s of it are for ending itself. */}}
+{{- define "quintet.gracePeriod" -}}
+{{- add .drain.delay .drain.finish 2 -}}
+{{- end }}
+
+{{- define "quintet.terminationGracePeriod" -}}
+{{- add .drain.learn (include "quintet.gracePeriod" .) 5 -}}
+{{- end }}
+
+{{- define "quintet.httpPort" -}}{{ eq .server "triton" | ternary 8000 8080 }}{{- end }}
+{{- define "quintet.grpcPort" -}}{{ eq .server "triton" | ternary 8001 8081 }}{{- end }}
+{{- define "quintet.metricsPort" -}}{{ eq .server "triton" | ternary 8002 8080 }}{{- end }}
+
+{{/* Part of the InferenceService that callers reach. */}}
+{{- define "quintet.entry" -}}{{ .transformer.enabled | ternary "transformer" "predictor" }}{{- end }}
+
+{{- define "quintet.demo" -}}{{ if eq .Values.profile "demo" }}true{{ end }}{{- end }}

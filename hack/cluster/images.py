@@ -1,0 +1,192 @@
+"""The cluster's images, built by buildah without a daemon and pushed to the registry in the node."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.cluster.places import BASE, HOME, IMAGES, REGISTRY_HOST
+from hack.cluster.programs import KSERVE, binary
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE_IMAGE = "localhost/quintet-cluster/debian:bookworm"
+BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+_PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
+STAMPS = HOME / "images"
+"""What each pushed image was made of."""
+
+_PAUSE = """package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// The first process of a pod: waits to be ended, and reaps orphans.
+func main() {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCHLD)
+	for s := range signals {
+		if s != syscall.SIGCHLD {
+			return
+		}
+		for {
+			if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
+				break
+			}
+		}
+	}
+}
+"""
+
+
+class ImageFailed(Exception):
+    """An image could not be made; the message is the builder's."""
+
+
+@dataclass(frozen=True)
+class Image:
+    name: str
+    """With its tag."""
+    dockerfile: Path
+    sources: tuple[str, ...]
+    """What it is made of, by paths in the clone: when nothing of it has changed, nothing is built."""
+
+
+def ours(version: str, models: Iterable[str]) -> list[Image]:
+    shared = ("predictors/__init__.py", "predictors/runtime")
+    found = [
+        Image(
+            f"quintet/gateway:{version}", ROOT / "gateway/Dockerfile", ("gateway", "requirements/gateway.txt")
+        )
+    ]
+    for model in models:
+        name = model.replace("_", "-")
+        sources = (*shared, f"predictors/{model}", f"requirements/{name}.txt")
+        found.append(Image(f"quintet/{name}:{version}", ROOT / f"predictors/{model}/Dockerfile", sources))
+    demo = (".local/demo-models", "hack/demo_image")
+    found.append(Image(f"quintet/demo-models:{version}", ROOT / "hack/demo_image/Dockerfile", demo))
+    return found
+
+
+SYSTEM = {
+    f"quintet-cluster/kserve-controller:{KSERVE}": "kserve-manager",
+    "quintet-cluster/coredns:v1.14.0": "coredns",
+    "quintet-cluster/metrics-server:v0.9.0": "metrics-server",
+    "quintet-cluster/kwok:v0.7.0": "kwok",
+}
+"""Images of one static program, by name."""
+
+
+def push_system(say: Callable[[str], None]) -> None:
+    pause = HOME / "pause"
+    if not pause.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "main.go").write_text(_PAUSE)
+            environ = {**os.environ, "CGO_ENABLED": "0"}
+            command = ["go", "build", "-ldflags=-s -w", "-o", str(pause), str(Path(folder) / "main.go")]
+            subprocess.run(command, check=True, env=environ)
+    _push_static("quintet-cluster/pause:1", pause, say)
+    for name, program in SYSTEM.items():
+        if binary(program).exists():
+            _push_static(name, binary(program), say)
+
+
+def push_ours(images: Iterable[Image], say: Callable[[str], None]) -> None:
+    for image in images:
+        state = _digest([image.dockerfile, *(ROOT / source for source in image.sources)])
+        if _stamp(image.name, state):
+            continue
+        _base(say)
+        say(f"building {image.name}")
+        _buildah(
+            *("bud", "--quiet", "--isolation", "chroot", "--network", "host", "--pull-never", "--layers"),
+            *("--volume", f"{BUNDLE}:{BUNDLE}:ro", "--build-arg", f"BASE_IMAGE={BASE_IMAGE}"),
+            *("--ignorefile", str(ROOT / ".dockerignore"), "--file", str(image.dockerfile)),
+            *("--tag", f"localhost/{image.name}", str(ROOT)),
+        )
+        _push(image.name, state)
+
+
+def _base(say: Callable[[str], None]) -> None:
+    if _buildah("images", "--quiet", "--filter", f"reference={BASE_IMAGE}").strip():
+        return
+    done = BASE.with_name(f"{BASE.name}.done")
+    if not done.exists():
+        say("making a Debian for the images")
+        shutil.rmtree(BASE, ignore_errors=True)
+        command = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", str(BASE)]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise ImageFailed(f"debootstrap: {made.stdout[-2000:]}")
+        done.touch()
+    with tempfile.TemporaryDirectory(dir=HOME) as folder:
+        rest = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./dev/*")
+        tar = [
+            "tar",
+            "-C",
+            str(BASE),
+            *(f"--exclude={path}" for path in rest),
+            "-cf",
+            f"{folder}/base.tar",
+            ".",
+        ]
+        subprocess.run(tar, check=True)
+        (Path(folder) / "Dockerfile").write_text(
+            "FROM scratch\nADD base.tar /\nENV PATH=/usr/local/bin:/usr/bin:/bin\n"
+        )
+        _buildah("bud", "--quiet", "--pull-never", "--tag", BASE_IMAGE, folder)
+
+
+def _push_static(name: str, program: Path, say: Callable[[str], None]) -> None:
+    state = _digest([program])
+    if _stamp(name, state):
+        return
+    say(f"packing {name}")
+    with tempfile.TemporaryDirectory(dir=HOME) as folder:
+        shutil.copyfile(program, Path(folder) / "program")
+        (Path(folder) / "program").chmod(0o755)
+        (Path(folder) / "tmp").mkdir()
+        entry = name.rpartition("/")[2].partition(":")[0]
+        entry = "manager" if entry == "kserve-controller" else entry
+        lines = ["FROM scratch", f"COPY program /{entry}", "COPY --chown=65532:65532 tmp /tmp"]
+        lines += ["USER 65532:65532" if entry != "coredns" else "USER 0:0", f'ENTRYPOINT ["/{entry}"]', ""]
+        (Path(folder) / "Dockerfile").write_text("\n".join(lines))
+        _buildah("bud", "--quiet", "--isolation", "chroot", "--tag", f"localhost/{name}", folder)
+    _push(name, state)
+
+
+def _push(name: str, state: str) -> None:
+    _buildah("push", "--quiet", "--tls-verify=false", f"localhost/{name}", f"docker://{REGISTRY_HOST}/{name}")
+    STAMPS.mkdir(exist_ok=True)
+    (STAMPS / name.replace("/", "_")).write_text(state)
+
+
+def _stamp(name: str, state: str) -> bool:
+    file = STAMPS / name.replace("/", "_")
+    return file.exists() and file.read_text() == state
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(str(file.relative_to(path.parent)).encode() + b"\0")
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _buildah(*arguments: str) -> str:
+    places = ["--root", str(IMAGES), "--runroot", f"{IMAGES}-run", "--storage-driver", "overlay"]
+    done = subprocess.run(["buildah", *places, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ImageFailed(f"buildah {arguments[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout

@@ -1,0 +1,72 @@
+"""What the values may not say together is refused with a sentence; each guard has its case."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from hack.helm import HelmFailed
+from tests.support.charts import CHART, kind, render
+
+NO_WEIGHTS = "models.gpt2.weights.included=true,models.multitask_nlp.weights.included=true"
+ISSUER = "gateway.issuers[0].name=a,gateway.issuers[0].issuer=b,gateway.issuers[0].audiences[0]=c"
+REAL_CLUSTER = ["--api-versions", "serving.kserve.io/v1beta1"]
+
+# ruff: noqa: E501
+GUARDS = [
+    ("no model", "models.prompt_classifier.enabled=false,models.multitask_nlp.enabled=false,models.gpt2.enabled=false", "none is enabled"),
+    ("unknown profile", "profile=prod", '"prod" is not in profiles; there are cpu, demo, gpu'),
+    ("profile of no model", "profiles.cpu.gpt3.enabled=true", "profiles.cpu.gpt3: there is no such model"),
+    ("unknown accelerator", "models.gpt2.accelerator=h100", '"h100" is not in accelerators; there are l40, none, t4'),
+    ("demo on a GPU", "models.gpt2.accelerator=t4", "demo checkpoints are for CPUs"),
+    ("no weights", "profile=cpu,models.multitask_nlp.weights.included=true", "models.gpt2.weights: give uri"),
+    ("weights twice", f"profile=cpu,{NO_WEIGHTS},models.gpt2.weights.uri=pvc://a", "uri and included contradict"),
+    ("min over max", "models.gpt2.autoscaling.min=9", "min 9 is more than max"),
+    ("nothing to scale by", "models.gpt2.autoscaling.cpu=0", "hpa needs cpu or queue"),
+    ("given up too soon", "models.gpt2.autoscaling.scaleDownSeconds=60", "60 is less than startupSeconds, 120"),
+    ("keda without prometheus", "models.gpt2.autoscaling.kind=keda,models.gpt2.autoscaling.queue=5", "needed in keda.prometheus"),
+    ("a setting of the chart's", "models.gpt2.settings.grace_period=5", "the chart sets it"),
+    ("gateway min over max", "gateway.autoscaling.min=9", "min 9 is more than max 6"),
+    ("ingress without host", "gateway.ingress.enabled=true", "an ingress needs a host"),
+    ("route without Gateway", "gateway.httpRoute.enabled=true", "a route needs a Gateway"),
+    ("gateway without keys", f"{ISSUER},gateway.issuers[0].keys.refresh=5m", "without keys no token could be checked"),
+    ("keys twice", f"{ISSUER},gateway.issuers[0].keys.jwksUrl=https://a,gateway.issuers[0].keys.jwksSecret.name=a,gateway.issuers[0].keys.jwksSecret.key=b", "give exactly one of"),
+    ("development in production", f"profile=cpu,{NO_WEIGHTS},development=true", "development: is for the profile demo"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "sentence"), [g[1:] for g in GUARDS], ids=[g[0] for g in GUARDS])
+def test_a_contradiction_is_refused(flags: str, sentence: str) -> None:
+    with pytest.raises(HelmFailed) as refused:
+        render("--set", flags)
+    assert sentence in str(refused.value)
+
+
+def test_two_issuers_of_one_name_are_refused() -> None:
+    second = ISSUER.replace("[0].", "[1].", 3).replace("audiences[1]", "audiences[0]")
+    keys = "gateway.issuers[0].keys.jwksUrl=https://a,gateway.issuers[1].keys.jwksUrl=https://a"
+    with pytest.raises(HelmFailed, match="a is there twice"):
+        render("--set", f"{ISSUER},{second},{keys}")
+
+
+def test_a_long_release_name_is_refused_before_kubernetes_does() -> None:
+    with pytest.raises(HelmFailed, match="too long a name"):
+        render(name="a" * 40)
+
+
+def test_every_guard_that_needs_no_cluster_has_a_case() -> None:
+    """Those that ask the cluster (KServe, Secrets) are tried in tests/cluster."""
+    text = (CHART / "templates" / "requirements.yaml").read_text()
+    asks_cluster = re.findall(r"fail .*(?:no KServe|there is no Secret|has no key|shorter than 32)", text)
+    others = {"there twice", "too long a name"}
+    assert text.count("fail ") - len(asks_cluster) == len(GUARDS) - 1 + len(others)
+
+
+def test_two_releases_share_no_name() -> None:
+    ours, theirs = ({(o["kind"], o["metadata"]["name"]) for o in render(name=n)} for n in ("quintet", "blue"))
+    assert not ours & theirs
+
+
+def test_a_release_called_like_the_chart_has_the_models_own_names() -> None:
+    assert set(kind(render(), "InferenceService")) == {"prompt-classifier", "multitask-nlp", "gpt2"}

@@ -1,0 +1,201 @@
+"""What holds for every pod of every situation: security, probes, resources, the arithmetic of its end."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+
+from predictors.runtime.settings import ENDING_SECONDS
+from tests.support.charts import CASES, Object, case_flags, containers, kind, pod_specs, render, selects
+
+PODS = [
+    pytest.param(name, spec, labels, id=f"{case}-{name}")
+    for case in CASES
+    for name, spec, labels in pod_specs(render(*case_flags(case)))
+]
+SERVING = [pod for pod in PODS if not str(pod.id).endswith("-test")]
+RESTRICTED_VOLUMES = {"configMap", "emptyDir", "secret", "projected", "persistentVolumeClaim", "downwardAPI"}
+DNS_TTL_SECONDS = 30
+"""What CoreDNS gives its answers in a cluster as kubeadm and kind set it up."""
+ENVOY_REFRESH_SECONDS = 5
+
+
+def env(container: Object) -> dict[str, Any]:
+    return {entry["name"]: entry.get("value") for entry in container.get("env", [])}
+
+
+@pytest.mark.parametrize(("name", "spec", "labels"), PODS)
+def test_a_pod_is_restricted(name: str, spec: Object, labels: dict[str, str]) -> None:
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 65532
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    assert {key for volume in spec["volumes"] for key in volume} - {"name"} <= RESTRICTED_VOLUMES
+    for container in containers(spec):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert not any("hostPort" in port for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize(("name", "spec", "labels"), PODS)
+def test_a_pod_has_no_more_rights_than_it_uses(name: str, spec: Object, labels: dict[str, str]) -> None:
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["serviceAccountName"] != "default"
+    assert spec["enableServiceLinks"] is False, "QUINTET_..._SERVICE_HOST is not for us"
+
+
+@pytest.mark.parametrize(("name", "spec", "labels"), PODS)
+def test_a_pod_says_what_it_needs(name: str, spec: Object, labels: dict[str, str]) -> None:
+    for container in containers(spec):
+        assert {"cpu", "memory"} <= set(container["resources"]["requests"]), "HPA and scheduler go by them"
+        assert "memory" in container["resources"]["limits"]
+        assert "cpu" not in container["resources"]["limits"], "throttling is latency"
+    for volume in spec["volumes"]:
+        assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": None})
+
+
+@pytest.mark.parametrize(("name", "spec", "labels"), PODS)
+def test_an_image_is_one_image(name: str, spec: Object, labels: dict[str, str]) -> None:
+    for container in containers(spec):
+        tag = re.search(r":([^/:@]+)(@sha256:[0-9a-f]{64})?$", container["image"])
+        assert tag, container["image"]
+        assert tag[1] != "latest"
+        assert container["imagePullPolicy"] == "IfNotPresent"
+
+
+@pytest.mark.parametrize(("name", "spec", "labels"), SERVING)
+def test_probes_ask_what_they_should(name: str, spec: Object, labels: dict[str, str]) -> None:
+    first = spec["containers"][0]
+    paths = {
+        probe: first[probe]["httpGet"]["path"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+    }
+    prefix = "" if "gateway" in name else "/v2/health"
+    ready, live = f"{prefix}/ready", f"{prefix}/live"
+    assert paths == {"startupProbe": ready, "readinessProbe": ready, "livenessProbe": live}
+    named = {port["name"] for port in first["ports"]}
+    assert {first[probe]["httpGet"]["port"] for probe in paths} <= named
+
+
+@pytest.mark.parametrize(("name", "spec", "labels"), SERVING)
+def test_a_pod_has_time_to_end(name: str, spec: Object, labels: dict[str, str]) -> None:
+    first = spec["containers"][0]
+    learn = first["lifecycle"]["preStop"]["sleep"]["seconds"]
+    if grace := env(first).get("QUINTET_GRACE_PERIOD"):
+        delay = float(env(first)["QUINTET_DRAIN_DELAY"])
+        assert float(grace) >= delay + ENDING_SECONDS
+        assert spec["terminationGracePeriodSeconds"] > learn + float(grace)
+    else:
+        assert spec["terminationGracePeriodSeconds"] > learn
+
+
+@pytest.mark.parametrize(("name", "spec", "labels"), [p for p in SERVING if "gateway" not in str(p.id)])
+def test_a_predictor_serves_until_every_gateway_knows(
+    name: str, spec: Object, labels: dict[str, str]
+) -> None:
+    """Gateways find replicas by DNS; until its answers are old a replica that is going is still called."""
+    learn = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert learn >= DNS_TTL_SECONDS + ENVOY_REFRESH_SECONDS
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_container_of_kserve_is_the_first_and_its_ports_have_names(case: str) -> None:
+    for isvc in kind(render(*case_flags(case)), "InferenceService").values():
+        for part in ("predictor", "transformer"):
+            if part in isvc["spec"]:
+                first = isvc["spec"][part]["containers"][0]
+                assert first["name"] == "kserve-container"
+                assert [port["name"] for port in first["ports"]][:2] == ["http1", "grpc"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_serving_pod_has_a_budget_that_never_blocks_a_drain(case: str) -> None:
+    objects = render(*case_flags(case))
+    budgets = kind(objects, "PodDisruptionBudget").values()
+    for name, _, labels in pod_specs([o for o in objects if o["kind"] != "Pod"]):
+        mine = [b for b in budgets if selects(b["spec"]["selector"], labels)]
+        assert len(mine) == 1, name
+        assert mine[0]["spec"]["maxUnavailable"] == 1
+        assert "minAvailable" not in mine[0]["spec"]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "keda"])
+def test_every_serving_pod_is_under_one_network_policy(case: str) -> None:
+    objects = render(*case_flags(case))
+    policies = kind(objects, "NetworkPolicy").values()
+    for name, _, labels in pod_specs([o for o in objects if o["kind"] != "Pod"]):
+        mine = [p for p in policies if selects(p["spec"]["podSelector"], labels)]
+        assert len(mine) == 1, name
+        assert mine[0]["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "keda"])
+def test_only_the_gateway_and_prometheus_reach_a_predictor(case: str) -> None:
+    objects = render(*case_flags(case))
+    gateway = next(labels for name, _, labels in pod_specs(objects) if name.endswith("-gateway"))
+    for name in kind(objects, "InferenceService"):
+        serving, metrics = kind(objects, "NetworkPolicy")[name]["spec"]["ingress"]
+        callers = [peer["podSelector"] for peer in serving["from"]]
+        assert any(selects(caller, gateway) for caller in callers)
+        assert all(caller["matchLabels"] for caller in callers), "an empty selector would be everybody"
+        assert metrics["from"]
+        assert len(metrics["ports"]) == 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_load_goes_before_a_replica_does(case: str) -> None:
+    """A replica is not given up sooner than another one would take to load."""
+    objects = render(*case_flags(case))
+    services = kind(objects, "InferenceService")
+    for name, hpa in kind(objects, "HorizontalPodAutoscaler").items():
+        if name in services:
+            probe = services[name]["spec"]["predictor"]["containers"][0]["startupProbe"]
+            window = hpa["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"]
+            assert window >= probe["periodSeconds"] * probe["failureThreshold"]
+            assert hpa["spec"]["scaleTargetRef"]["name"] == f"{name}-predictor"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_replicas_have_one_owner(case: str) -> None:
+    objects = render(*case_flags(case))
+    scaled = {*kind(objects, "HorizontalPodAutoscaler"), *kind(objects, "ScaledObject")}
+    for name, isvc in kind(objects, "InferenceService").items():
+        owner = isvc["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"]
+        assert owner == ("external" if name in scaled else "none")
+
+
+def test_a_rollout_needs_no_second_gpu() -> None:
+    services = kind(render(*case_flags("gpu")), "InferenceService")
+    strategy = services["prompt-classifier"]["spec"]["predictor"]["deploymentStrategy"]
+    assert strategy["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    shared = kind(render(*case_flags("keda")), "InferenceService")["prompt-classifier"]["spec"]["predictor"]
+    assert shared["deploymentStrategy"] == {"type": "Recreate"}
+    cpu = services["gpt2"]["spec"]["predictor"]["deploymentStrategy"]["rollingUpdate"]
+    assert cpu == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+@pytest.mark.parametrize(
+    ("model", "product"), [("prompt-classifier", "Tesla-T4"), ("text-evaluator", "NVIDIA-L40")]
+)
+def test_a_gpu_model_lands_on_its_node_with_one_gpu(model: str, product: str) -> None:
+    spec = kind(render(*case_flags("everything")), "InferenceService")[model]["spec"]["predictor"]
+    assert spec["nodeSelector"] == {"nvidia.com/gpu.product": product}
+    resources = spec["containers"][0]["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == "1"
+
+
+def test_startup_takes_as_long_as_it_may() -> None:
+    for isvc in kind(
+        render(
+            "--set",
+            "modelDefaults.startupSeconds=123,profile=cpu,models.multitask_nlp.weights.included=true,models.gpt2.weights.included=true",
+        ),
+        "InferenceService",
+    ).values():
+        probe = isvc["spec"]["predictor"]["containers"][0]["startupProbe"]
+        assert probe["failureThreshold"] == math.ceil(123 / probe["periodSeconds"])

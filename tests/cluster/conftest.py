@@ -1,0 +1,169 @@
+"""The chart on a real Kubernetes with a real KServe (``make e2e``). Slow, so `make test` does not come here.
+
+The cluster is set up once and left running for the next time; `make cluster-down` ends it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hack.cluster.__main__ import ADDONS, chart_models, up
+from hack.cluster.kube import Kube, until
+from hack.local_stack import hints
+from tests.support.charts import CHART, ROOT
+
+NAMESPACE = "models"
+LOGS = ROOT / ".local" / "cluster-logs"
+INSTALL_SECONDS = 600
+# A comma-separated choice in E2E_MODELS; default: all that the chart enables.
+MODELS = [name for name in os.environ.get("E2E_MODELS", "").split(",") if name] or chart_models()
+
+
+@dataclass(frozen=True)
+class Release:
+    kube: Kube
+    name: str
+    namespace: str
+    seconds_to_ready: float = 0.0
+
+    def helm(self, *arguments: str) -> str:
+        return self.kube.run("helm", *arguments, "--namespace", self.namespace)
+
+    def upgrade(self, *flags: str) -> str:
+        return self.helm("upgrade", self.name, str(CHART), *disabled(), *flags)
+
+    def kubectl(self, *arguments: str, check: bool = True) -> str:
+        return self.kube.kubectl("-n", self.namespace, *arguments, check=check)
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        return self.kube.get("-n", self.namespace, *arguments)
+
+    @property
+    def address(self) -> str:
+        """Of the gateway's Service: this machine has a way into the cluster."""
+        service = self.get("service", f"{self.name}-gateway")
+        return f"http://{service['spec']['clusterIP']}"
+
+    def token(self, *scopes: str, key: str = "current") -> str:
+        """Signed by the gateway's own command in its pod, as NOTES says."""
+        flags = [flag for scope in scopes or ("infer:*",) for flag in ("--scope", scope)]
+        config = ("--config", "/etc/quintet/gateway.yaml")
+        command = (
+            "exec",
+            f"deployment/{self.name}-gateway",
+            "-c",
+            "gateway",
+            "--",
+            "python3",
+            "-m",
+            "gateway",
+        )
+        return self.kubectl(*command, "token", *config, *flags).strip()
+
+    def ready(self, seconds: int = INSTALL_SECONDS) -> None:
+        services = [f"inferenceservice/{model.replace('_', '-')}" for model in MODELS]
+        self.kubectl("wait", "--for=condition=Ready", f"--timeout={seconds}s", *services)
+        self.kubectl("rollout", "status", f"deployment/{self.name}-gateway", f"--timeout={seconds}s")
+
+    def secret(self, name: str, **values: str) -> None:
+        data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+        metadata = {"name": name, "namespace": self.namespace}
+        self.kube.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}])
+
+    @contextlib.contextmanager
+    def forwarded(self) -> Iterator[str]:
+        """The gateway's address by `kubectl port-forward`."""
+        command = ["kubectl", "-n", self.namespace, "port-forward", f"service/{self.name}-gateway", ":80"]
+        with subprocess.Popen(command, env=self.kube.environ, stdout=subprocess.PIPE, text=True) as forward:
+            assert forward.stdout is not None
+            said = re.search(r"127\.0\.0\.1:\d+", forward.stdout.readline())
+            assert said
+            try:
+                yield f"http://{said[0]}"
+            finally:
+                forward.terminate()
+
+
+def disabled() -> list[str]:
+    """Flags that leave out what this run does not serve."""
+    return [
+        flag for m in chart_models() if m not in MODELS for flag in ("--set", f"models.{m}.enabled=false")
+    ]
+
+
+def examples(model: str) -> dict[str, dict[str, Any]]:
+    return hints.examples(ROOT / "predictors" / model)
+
+
+@pytest.fixture(scope="session")
+def bare() -> Kube:
+    """Kubernetes and its DNS."""
+    up([], ["coredns"])
+    return Kube()
+
+
+@pytest.fixture(scope="session")
+def kube(bare: Kube) -> Kube:
+    """With KServe, and our images in the registry."""
+    up(MODELS, list(ADDONS))
+    return bare
+
+
+@pytest.fixture(scope="session")
+def namespace(kube: Kube) -> str:
+    """New, and under Pod Security `restricted`."""
+    kube.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
+    enforce = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kube.apply(
+        [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": enforce}}]
+    )
+    until(lambda: kube.answers("-n", NAMESPACE, "get", "serviceaccount", "default"), 30, "the namespace")
+    return NAMESPACE
+
+
+@pytest.fixture(scope="session")
+def release(kube: Kube, namespace: str) -> Release:
+    """`helm install quintet charts/quintet`, all of it ready."""
+    found = Release(kube, "quintet", namespace)
+    found.secret("quintet-jwt", current=secrets.token_hex(32), next=secrets.token_hex(32))
+    begin = time.monotonic()
+    found.helm("install", found.name, str(CHART), *disabled())
+    found.ready()
+    return Release(kube, found.name, namespace, time.monotonic() - begin)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """What a failure leaves to be read: the state and the words of every pod."""
+    outcome = yield
+    report = outcome.get_result()  # pyright: ignore[reportAttributeAccessIssue]
+    if report.failed and (kube := getattr(item, "funcargs", {}).get("kube")):
+        _keep_logs(kube, LOGS / item.name)
+
+
+def _keep_logs(kube: Kube, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, command in {
+        "objects": ("get", "inferenceservices,deployments,pods,hpa,events", "-A", "-o", "wide"),
+        "pods": ("describe", "pods", "-n", NAMESPACE),
+        "services": ("get", "inferenceservices", "-n", NAMESPACE, "-o", "yaml"),
+    }.items():
+        (folder / f"{name}.txt").write_text(kube.kubectl(*command, check=False))
+    pods = json.loads(kube.kubectl("get", "pods", "-n", NAMESPACE, "-o", "json"))
+    for pod in pods["items"]:
+        name = pod["metadata"]["name"]
+        said = kube.kubectl("logs", "-n", NAMESPACE, name, "--all-containers", "--tail=500", check=False)
+        (folder / f"{name}.log").write_text(said)

@@ -1,0 +1,116 @@
+"""Installed under Pod Security `restricted`: everything is ready, answers who may ask, and nobody else."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.cluster.conftest import MODELS, Release, examples
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+def test_everything_is_ready(release: Release, record_property) -> None:
+    record_property("seconds_to_ready", release.seconds_to_ready)
+    print(f"helm install to all ready: {release.seconds_to_ready:.0f} s")
+    for model in MODELS:
+        found = release.get("inferenceservice", model.replace("_", "-"))
+        conditions = {c["type"]: c["status"] for c in found["status"]["conditions"]}
+        assert conditions["Ready"] == conditions["PredictorReady"] == "True"
+        assert found["status"]["deploymentMode"] == "Standard"
+        assert found["status"]["url"]
+
+
+def test_the_namespace_enforces_restricted_and_no_pod_warns(release: Release) -> None:
+    labels = release.kube.get("namespace", release.namespace)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    for pod in release.get("pods")["items"]:
+        assert pod["spec"]["securityContext"]["runAsUser"] == 65532
+        assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+def test_kserve_hands_our_pod_on_unchanged(release: Release) -> None:
+    for model in MODELS:
+        deployment = release.get("deployment", f"{model.replace('_', '-')}-predictor")
+        pod = deployment["spec"]["template"]["spec"]
+        container = pod["containers"][0]
+        assert container["name"] == "kserve-container"
+        assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == 40
+        assert pod["terminationGracePeriodSeconds"] == 87
+        assert container["startupProbe"]["httpGet"]["path"] == "/v2/health/ready"
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_kserve_leaves_the_replicas_to_our_autoscaler(release: Release) -> None:
+    scalers = {item["metadata"]["name"] for item in release.get("hpa")["items"]}
+    assert scalers == {*(model.replace("_", "-") for model in MODELS), "quintet-gateway"}
+
+
+def test_helm_test_passes(release: Release) -> None:
+    said = release.helm("test", release.name, "--logs", "--timeout", "3m")
+    assert "Succeeded" in said
+    for model in MODELS:
+        assert said.count(f'"model": "{model}"') == 3
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("way", ["domain", "v1", "v2"])
+def test_an_example_is_answered_through_a_forwarded_port(release: Release, model: str, way: str) -> None:
+    example = examples(model)[way]
+    headers = {"authorization": f"Bearer {release.token(f'infer:{model}')}"}
+    with release.forwarded() as address:
+        answer = httpx.post(address + example["path"], json=example["body"], headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_token_and_a_foreign_one_are_refused(release: Release, model: str) -> None:
+    example = examples(model)["v1"]
+    address = release.address + example["path"]
+    assert httpx.post(address, json=example["body"]).status_code == 401
+    others = {"authorization": f"Bearer {release.token('infer:another')}"}
+    assert httpx.post(address, json=example["body"], headers=others).status_code == 403
+
+
+def test_the_catalogue_says_what_is_there(release: Release) -> None:
+    headers = {"authorization": f"Bearer {release.token('infer:*', 'read:models')}"}
+    said = httpx.get(f"{release.address}/models", headers=headers, timeout=30).json()
+    assert {entry["name"]: entry["ready"] for entry in said["models"]} == dict.fromkeys(MODELS, True)
+
+
+def test_a_stranger_reaches_the_gateway_and_no_predictor(release: Release) -> None:
+    """Asked from a pod of another namespace."""
+    kube = release.kube
+    model = MODELS[0].replace("_", "-")
+    script = (
+        "import sys, urllib.request, urllib.error\n"
+        "for url in sys.argv[1:]:\n"
+        "    try: print(urllib.request.urlopen(url, timeout=5).status)\n"
+        "    except urllib.error.HTTPError as e: print(e.code)\n"
+        "    except OSError as e: print('unreachable')\n"
+    )
+    urls = [
+        f"http://quintet-gateway.{release.namespace}.svc.cluster.local/docs",
+        f"http://{model}-replicas.{release.namespace}.svc.cluster.local:8080/v2/health/live",
+        f"http://{model}-predictor.{release.namespace}.svc.cluster.local/v2/health/live",
+    ]
+    image = release.get("deployment", "quintet-gateway")["spec"]["template"]["spec"]["containers"][0]["image"]
+    kube.kubectl("delete", "pod", "stranger", "-n", "default", "--ignore-not-found")
+    pod = ("run", "stranger", "-n", "default", f"--image={image}", "--restart=Never", "--command", "--")
+    kube.kubectl(*pod, "python3", "-c", script, *urls)
+    try:
+        kube.kubectl(
+            "wait",
+            "pod/stranger",
+            "-n",
+            "default",
+            "--for=jsonpath={.status.phase}=Succeeded",
+            "--timeout=120s",
+        )
+        assert kube.kubectl("logs", "stranger", "-n", "default").split() == [
+            "200",
+            "unreachable",
+            "unreachable",
+        ]
+    finally:
+        kube.kubectl("delete", "pod", "stranger", "-n", "default", "--now")

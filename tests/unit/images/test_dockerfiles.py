@@ -1,0 +1,146 @@
+"""Every Dockerfile: what it copies is there, what it installs is hashed, and nobody in it is root."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCKERFILES = sorted(
+    file for file in ROOT.glob("*/**/Dockerfile") if not file.relative_to(ROOT).parts[0].startswith(".")
+)
+IDS = [str(file.parent.relative_to(ROOT)) for file in DOCKERFILES]
+MADE = {".local/demo-models"}
+"""Made before the build: hack/demo_image."""
+
+Instruction = tuple[str, str]
+
+
+def instructions(file: Path) -> list[Instruction]:
+    text = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", file.read_text(), flags=re.MULTILINE))
+    return [
+        (word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)
+    ]
+
+
+def stages(file: Path) -> list[list[Instruction]]:
+    found: list[list[Instruction]] = [[]]
+    for instruction in instructions(file):
+        if instruction[0] == "FROM":
+            found.append([])
+        found[-1].append(instruction)
+    return found[1:]
+
+
+def shipped(file: Path) -> list[Instruction]:
+    """All that the last stage, which is the image, stands on, the libraries it copies left out."""
+    named = {name: stage for stage in stages(file) if (name := stage[0][1].partition(" AS ")[2])}
+    stage = stages(file)[-1]
+    found = list(stage)
+    while (base := stage[0][1].split()[0]) in named:
+        stage = named[base]
+        found = stage + found
+    return found
+
+
+def ignored(path: str) -> bool:
+    """As .dockerignore says: the last line that fits decides."""
+    out = False
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        pattern = line.removeprefix("!").removeprefix("**/")
+        parts = path.split("/")
+        prefixes = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+        if any(fnmatch.fnmatch(prefix, pattern) for prefix in prefixes):
+            out = not line.startswith("!")
+    return out
+
+
+def test_there_are_dockerfiles() -> None:
+    assert {"gateway", "hack/demo_image", "predictors/gpt2"} <= set(IDS)
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
+def test_what_is_copied_is_there_and_reaches_the_build(file: Path) -> None:
+    for word, rest in instructions(file):
+        if word == "COPY" and "--from=" not in rest:
+            for source in rest.split()[:-1]:
+                assert source in MADE or (ROOT / source).exists(), source
+                assert not ignored(source), f"{source} is in .dockerignore"
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
+def test_the_base_can_be_chosen_and_names_no_registry(file: Path) -> None:
+    first = instructions(file)[0]
+    assert first[0] == "ARG"
+    base = re.fullmatch(r"BASE_IMAGE=(\S+)", first[1])
+    assert base
+    assert re.fullmatch(r"[a-z0-9/-]+:[a-z0-9][a-z0-9.-]*", base[1])
+    assert "latest" not in base[1]
+    assert stages(file)[0][0][1].startswith("${BASE_IMAGE}")
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
+def test_libraries_are_installed_by_their_hashes(file: Path) -> None:
+    for word, rest in instructions(file):
+        if word == "RUN" and "pip install" in rest:
+            assert "--require-hashes" in rest
+            assert "--no-deps" in rest
+    for word, rest in shipped(file):
+        assert not (word == "RUN" and "pip" in rest), "what builds stays out of what is shipped"
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
+def test_the_image_runs_as_nobody_without_a_shell(file: Path) -> None:
+    users = [rest for word, rest in shipped(file) if word == "USER"]
+    assert users[-1] == "65532:65532"
+    (entry,) = (rest for word, rest in shipped(file) if word == "ENTRYPOINT")
+    assert json.loads(entry)[0] == "python3", "the exec form: signals reach the program"
+    assert not any(word == "CMD" for word, _ in shipped(file))
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
+def test_the_image_says_what_it_is(file: Path) -> None:
+    labels = " ".join(rest for word, rest in shipped(file) if word == "LABEL")
+    for name in ("title", "description", "version", "revision", "licenses"):
+        assert f"org.opencontainers.image.{name}=" in labels
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in DOCKERFILES if "predictors" in f.parts], ids=lambda f: f.parent.name
+)
+def test_a_predictor_s_image_holds_its_model_and_no_other(file: Path) -> None:
+    model = file.parent.name
+    copied = {
+        s
+        for word, rest in instructions(file)
+        if word == "COPY" and "--from" not in rest
+        for s in rest.split()[:-1]
+    }
+    assert copied == {
+        f"requirements/{model.replace('_', '-')}.txt",
+        "predictors/__init__.py",
+        "predictors/runtime",
+        f"predictors/{model}",
+    }
+    (entry,) = (rest for word, rest in shipped(file) if word == "ENTRYPOINT")
+    assert json.loads(entry) == ["python3", "-m", f"predictors.{model}"]
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
+def test_only_the_image_for_development_can_be_changed(file: Path) -> None:
+    assert not any("chown" in rest for _, rest in shipped(file))
+    development = [stage for stage in stages(file) if stage[0][1].endswith(" AS dev")]
+    for stage in development:
+        assert stage[-1] == ("USER", "65532:65532")
+        assert ("RUN", "chown -R 65532:65532 /app") in stage
+
+
+@pytest.mark.parametrize("lock", ["gpt2", "multitask-nlp", "gateway"])
+def test_an_image_that_needs_no_torch_has_none(lock: str) -> None:
+    assert "\ntorch==" not in f"\n{(ROOT / 'requirements' / f'{lock}.txt').read_text()}"
