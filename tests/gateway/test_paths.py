@@ -119,14 +119,15 @@ def test_an_encoded_slash_is_never_passed_on(world: World, path: str) -> None:
     ("method", "path", "allowed"),
     [
         ("GET", "/v2/models/m1/infer", "POST"),
-        ("POST", "/v2/models/m1", "GET"),
-        ("DELETE", "/v1/models/m1", "GET"),
+        ("POST", "/v2/models/m1", "GET, HEAD"),
+        ("DELETE", "/v1/models/m1", "GET, HEAD"),
         ("PUT", "/domain/m1", "POST"),
-        ("POST", "/jobs/a", "GET, DELETE"),
-        ("POST", "/m1/health", "GET"),
+        ("POST", "/jobs/a", "GET, HEAD, DELETE"),
+        ("POST", "/m1/health", "GET, HEAD"),
         ("OPTIONS", "/v2/models/m1/infer", "POST"),
-        ("HEAD", "/health", "GET"),
-        ("TRACE", "/v2/models/m1", "GET"),
+        ("HEAD", "/v2/models/m1/infer", "POST"),
+        ("HEAD", "/stream/a", "GET"),
+        ("TRACE", "/v2/models/m1", "GET, HEAD"),
     ],
 )
 def test_another_method_is_told_which_ones_there_are(
@@ -138,6 +139,31 @@ def test_another_method_is_told_which_ones_there_are(
     if method != "HEAD":
         assert answer.body["code"] == "method_not_allowed"
     assert not world.m1.seen
+
+
+@pytest.mark.parametrize(
+    ("path", "scope"),
+    [
+        ("/health", None),
+        ("/docs", None),
+        ("/m1/health", None),
+        ("/models", "read:models"),
+        ("/v2/models/m1", "infer:m1"),
+        ("/jobs/a", "infer:m1"),
+    ],
+)
+def test_what_answers_get_answers_head(world: World, path: str, scope: str | None) -> None:
+    """The same, without the body; and to the same callers alone."""
+
+    def ask(method: str, scope: str | None) -> Answer:
+        return http(world.port, method, path, bearer(world.token(scope)) if scope else ())
+
+    whole, head = ask("GET", scope), ask("HEAD", scope)
+    assert (head.status, head.body) == (whole.status, "")
+    assert head.headers.get("content-type") == whole.headers["content-type"]
+    if scope is not None:
+        assert ask("HEAD", None).status == 401
+        assert ask("HEAD", "infer:m10").status == 403
 
 
 def test_connect_and_upgrade_lead_nowhere(world: World) -> None:
