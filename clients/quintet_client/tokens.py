@@ -55,6 +55,7 @@ class ClientCredentials:
 
 
 TokenSource = str | ClientCredentials | Callable[[], "str | Token"]
+"""An empty text is for a server that needs no token."""
 AsyncTokenSource = TokenSource | Callable[[], "Awaitable[str | Token]"]
 
 
@@ -133,7 +134,7 @@ class Tokens:
 
     def get(self) -> str:
         if isinstance(self._source, str):
-            return _plain(self._source)
+            return self._source and _plain(self._source)
         if token := self._kept.fresh():
             return token.value
         good = self._kept.still_good()
@@ -168,7 +169,7 @@ class AsyncTokens:
 
     async def get(self) -> str:
         if isinstance(self._source, str):
-            return _plain(self._source)
+            return self._source and _plain(self._source)
         if token := self._kept.fresh():
             return token.value
         if self._asking.locked() and (token := self._kept.still_good()):
