@@ -120,8 +120,10 @@ class _Kept:
         """It could not be renewed now, and is used on."""
         self._renew_at = min(time.time() + TRY_AGAIN, token.expires_at or 0.0)
 
-    def forget(self) -> None:
-        self._token = None
+    def forget(self, value: str) -> None:
+        """That one, which was refused; by now another may be in use."""
+        if self._token and self._token.value == value:
+            self._token = None
 
 
 class Tokens:

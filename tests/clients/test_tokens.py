@@ -55,7 +55,7 @@ def test_a_renewal_that_fails_leaves_the_old_one_while_it_is_good() -> None:
     kept.get()
     kept._kept._renew_at = 0
     assert kept.get() == "token-1"
-    kept.forget()
+    kept.forget("token-1")
     with pytest.raises(TokenFailed, match="the vault is shut"):
         kept.get()
 
@@ -134,7 +134,9 @@ def test_a_server_without_a_gateway_in_front_needs_none() -> None:
 def test_one_that_was_refused_is_forgotten() -> None:
     kept = tokens(Source(600, 600))
     kept.get()
-    kept.forget()
+    kept.forget("token-0")  # of a call that was sent before the last renewal
+    assert kept.get() == "token-1"
+    kept.forget("token-1")
     assert kept.get() == "token-2"
 
 
