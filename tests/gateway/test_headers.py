@@ -88,6 +88,18 @@ def test_envoys_own_controls_are_not_for_callers(world: World, name: str, value:
     assert name not in world.m1.seen[0].headers
 
 
+@pytest.mark.parametrize("transport", [V1, V2, DOMAIN], ids=lambda t: t.name)
+def test_envoys_own_controls_are_not_obeyed(world: World, transport: Transport) -> None:
+    """An address taken for an internal one could have its calls sent again, and models work twice."""
+    controls = [
+        ("x-envoy-retry-on", "5xx"),
+        ("x-envoy-retry-grpc-on", "unavailable"),
+        ("x-envoy-max-retries", "3"),
+    ]
+    transport.call(world.port, "m1", [*controls, *bearer(world.token())], query="?status=503")
+    assert len(world.m1.seen) == 1
+
+
 def test_forwarded_for_begins_anew(world: World) -> None:
     """A caller can put what it likes before it, so the last entry is the one that counts."""
     V2.call(world.port, "m1", [("x-forwarded-for", "10.9.8.7"), *bearer(world.token())])
