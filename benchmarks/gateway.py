@@ -184,6 +184,8 @@ def run(pid: int, port: int, token: str, folder: Path) -> Found:
         cpu=OTHER_CPU,
         folder=folder,
     )
+    if not load.requests:
+        raise SystemExit("No request came through in a whole second: this machine is too busy.")
     return Found(load.requests_per_second, (cpu_seconds(pid) - before) / load.requests * 1e6)
 
 

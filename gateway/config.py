@@ -259,7 +259,8 @@ class Upstream(Section):
 class Timeouts(Section):
     """How long a call may take, by the kind of its route."""
 
-    unary: Seconds = 30
+    unary: Seconds = 35
+    """To the last byte. Longer than the 30 s of a predictor, which has more to say of a call that is late."""
     job: Seconds = 10
     stream: Seconds = 900
     stream_idle: Seconds = 60

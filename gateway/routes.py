@@ -37,6 +37,13 @@ class Route:
     grpc: bool = False
 
     @property
+    def methods(self) -> tuple[str, ...]:
+        """What answers GET answers HEAD; but a stream has nothing to say before it begins."""
+        if self.method == "GET" and self.kind is not Kind.STREAM:
+            return ("GET", "HEAD")
+        return (self.method,)
+
+    @property
     def is_template(self) -> bool:
         return "{" in self.path
 
@@ -97,5 +104,5 @@ def refused_methods(table: list[Route]) -> dict[Route, tuple[str, ...]]:
     allowed: dict[str, tuple[Route, list[str]]] = {}
     for route in table:
         if not route.grpc:
-            allowed.setdefault(route.shape, (route, []))[1].append(route.method)
+            allowed.setdefault(route.shape, (route, []))[1].extend(route.methods)
     return {replace(route, method="*", scope=None): tuple(methods) for route, methods in allowed.values()}

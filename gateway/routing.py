@@ -45,7 +45,7 @@ def routes(config: Config) -> list[Json]:
 
 def _route(route: Route, config: Config) -> Json:
     match = _path_match(route)
-    headers = [{"name": ":method", "string_match": {"exact": route.method}}]
+    headers = [_method_match(route)]
     if route.grpc:
         match["grpc"] = {}
         headers.append({"name": MODEL_METADATA, "string_match": {"exact": route.model}})
@@ -85,6 +85,12 @@ def _path_match(route: Route) -> Json:
         return {"path": route.path}
     parts = [SEGMENT if p.startswith("{") else p.replace(".", r"\.") for p in route.path.split("/")]
     return {"safe_regex": {"regex": "/".join(parts)}}
+
+
+def _method_match(route: Route) -> Json:
+    one, *more = route.methods
+    match = {"safe_regex": {"regex": "|".join(route.methods)}} if more else {"exact": one}
+    return {"name": ":method", "string_match": match}
 
 
 def _action(route: Route, config: Config) -> Json:

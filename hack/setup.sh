@@ -5,6 +5,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+trap 'exit 130' INT TERM HUP # a shell that is ended by a signal would not clean up
+
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "setup: $*"; exit 1; }
 

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hack.system import need
+
+
+def pytest_configure() -> None:
+    # A property says what is true, not how fast: a busy neighbour must not fail it.
+    settings.register_profile("quintet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("quintet")
 
 
 @pytest.fixture(scope="session")

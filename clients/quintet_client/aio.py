@@ -40,12 +40,13 @@ class AsyncClient:
         """The call's value. Raises a `QuintetError`."""
         attempts = Attempts(call, self._retries)
         while True:
+            token = await self._tokens.get()
             try:
-                response = await self._http.send(self._request(arguments(call, await self._tokens.get())))
+                response = await self._http.send(self._request(arguments(call, token)))
             except httpx.TransportError as error:
                 pause = attempts.failed(error)
             else:
-                with self._forgetting():
+                with self._forgetting(token):
                     pause = attempts.answered(response)
                 if pause is None:
                     return value_of(call, response)
@@ -55,13 +56,14 @@ class AsyncClient:
         """Events as they come. A connection that breaks is taken up again behind the last event's id."""
         parser, attempts = Parser(), Attempts(call, self._retries)
         while True:
-            request = self._request(stream_arguments(call, await self._tokens.get(), parser.last_id))
+            token = await self._tokens.get()
+            request = self._request(stream_arguments(call, token, parser.last_id))
             try:
                 response = await self._http.send(request, stream=True)
                 try:
                     if not response.is_success:
                         await response.aread()
-                    with self._forgetting():
+                    with self._forgetting(token):
                         pause = attempts.answered(response)
                     if pause is None:
                         async for chunk in response.aiter_bytes():
@@ -79,12 +81,12 @@ class AsyncClient:
             await asyncio.sleep(pause)
 
     @contextmanager
-    def _forgetting(self) -> Iterator[None]:
+    def _forgetting(self, token: str) -> Iterator[None]:
         """A token that was refused is not used again."""
         try:
             yield
         except Unauthenticated:
-            self._tokens.forget()
+            self._tokens.forget(token)
             raise
 
     def _request(self, made: dict[str, Any]) -> httpx.Request:

@@ -175,7 +175,8 @@ def job_events(job_id: str) -> Call[Json]:
 
 
 def enqueue(payload: Mapping[str, Any], request_id: str | None = None) -> Call[Json]:
-    """Takes a request to be answered later; see `result`. The id makes it the same one when sent again."""
+    """Takes a request to be answered later; see `result`. The id makes it the same one when sent again, which
+    `errors.Conflict` then says: it was taken before."""
     body = {"request_id": request_id or str(uuid.uuid4()), "payload": dict(payload)}
     return Call("POST", "/infer", _as_object, body)
 

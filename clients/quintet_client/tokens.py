@@ -55,6 +55,7 @@ class ClientCredentials:
 
 
 TokenSource = str | ClientCredentials | Callable[[], "str | Token"]
+"""An empty text is for a server that needs no token."""
 AsyncTokenSource = TokenSource | Callable[[], "Awaitable[str | Token]"]
 
 
@@ -119,8 +120,10 @@ class _Kept:
         """It could not be renewed now, and is used on."""
         self._renew_at = min(time.time() + TRY_AGAIN, token.expires_at or 0.0)
 
-    def forget(self) -> None:
-        self._token = None
+    def forget(self, value: str) -> None:
+        """That one, which was refused; by now another may be in use."""
+        if self._token and self._token.value == value:
+            self._token = None
 
 
 class Tokens:
@@ -133,7 +136,7 @@ class Tokens:
 
     def get(self) -> str:
         if isinstance(self._source, str):
-            return _plain(self._source)
+            return self._source and _plain(self._source)
         if token := self._kept.fresh():
             return token.value
         good = self._kept.still_good()
@@ -168,7 +171,7 @@ class AsyncTokens:
 
     async def get(self) -> str:
         if isinstance(self._source, str):
-            return _plain(self._source)
+            return self._source and _plain(self._source)
         if token := self._kept.fresh():
             return token.value
         if self._asking.locked() and (token := self._kept.still_good()):

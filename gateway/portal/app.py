@@ -20,6 +20,7 @@ from gateway.portal.readiness import Readiness
 from gateway.routes import DOCS_PAGES
 
 PAGES = Path(__file__).with_name("pages")
+READING = ["GET", "HEAD"]
 _OF_ONE_CALLER = {"cache-control": "no-store"}
 #: The page loads nothing from elsewhere, is framed by nobody, and talks to this gateway alone.
 _PAGE_HEADERS = {
@@ -45,7 +46,7 @@ def create_app(config: Config, transport: httpx.AsyncBaseTransport | None = None
 
     app = FastAPI(title="quintet", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.get("/health")
+    @app.api_route("/health", methods=READING)
     async def health(request: Request) -> JSONResponse:
         """Needs no token, so it says this and nothing more."""
         models = await request.app.state.readiness.models()
@@ -53,20 +54,20 @@ def create_app(config: Config, transport: httpx.AsyncBaseTransport | None = None
         body = {"status": "ready" if ready else "not_ready", "models": models}
         return JSONResponse(body, 200 if ready else 503, headers=_OF_ONE_CALLER)
 
-    @app.get("/")
-    @app.get("/models")
+    @app.api_route("/", methods=READING)
+    @app.api_route("/models", methods=READING)
     async def models(request: Request) -> JSONResponse:
         ready = await request.app.state.readiness.models()
         return JSONResponse(catalogue(config, caller_of(request.headers), ready), headers=_OF_ONE_CALLER)
 
-    @app.get("/openapi.json")
+    @app.api_route("/openapi.json", methods=READING)
     async def openapi(request: Request) -> JSONResponse:
         routes = allowed_routes(config, caller_of(request.headers))
         said = await request.app.state.documents.of(routes)
         return JSONResponse(merged(routes, said, __version__), headers=_OF_ONE_CALLER)
 
     for path, file in DOCS_PAGES.items():
-        app.add_api_route(path, _page(PAGES / file), methods=["GET"])
+        app.add_api_route(path, _page(PAGES / file), methods=READING)
     return app
 
 

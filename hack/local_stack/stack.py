@@ -221,7 +221,8 @@ class Stack:
             what = f"{child.name} {how_it_ended(code)}"
             if code == NOT_LOADED and checkpoint is not None:
                 what = f"{child.name} could not load the checkpoint in {checkpoint}"
-            reason = last_error(log)
+            # What its log says before the reason is said here with the folder.
+            reason = (last_error(log) or "").removeprefix("The model was not loaded: ")
             raise StackError(f"{what}: {reason}" if reason else what, log=log)
 
         return asyncio.create_task(watch())

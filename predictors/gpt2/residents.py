@@ -130,6 +130,10 @@ class Residents(Generic[Loaded]):
             taken -= self._residents[name].size
         if taken + size > self._budget:
             raise Overloaded("The models in use leave no memory for this one; try again.", retry_after=5)
+        for name in out[::-1]:  # a small one may stay once a great one has gone
+            if taken + self._residents[name].size + size <= self._budget:
+                out.remove(name)
+                taken += self._residents[name].size
         for name in out:
             logger.info("Letting a model go.", extra={"fields": {"name": name}})
             del self._residents[name]

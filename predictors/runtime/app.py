@@ -137,7 +137,9 @@ class _Exchange:
         settings = self._app.dataplane.settings
         self._route, handler = self._app.hot.get(self._scope["path"], ("other", None))
         if handler is not None and self._scope["method"] != "POST":
-            raise MethodNotAllowed("Only POST is allowed here.")
+            refusal = error_answer(MethodNotAllowed("Only POST is allowed here."))
+            refusal.headers = ((b"allow", b"POST"),)
+            return await self._write(refusal)
         if self._scope["method"] == "POST":  # whatever asks the model, on every route
             self._app.dataplane.check_key(self._headers.get(b"x-api-key"))
         body = await self._read_body(settings)

@@ -139,11 +139,12 @@ class DataPlane(Generic[Item, Result]):
         assert isinstance(self.batcher, ContinuousBatcher)
         started = time.perf_counter()
         deadline = self._deadline(None)
+        timings = request_timings.get({})
         try:
             with self.batcher.admit(1) as room:
                 async with self._held([item], deadline):
                     (work,) = await self._prepare([item], deadline)
-                    request_timings.get({})["tokenize_seconds"] = time.perf_counter() - started
+                    timings["tokenize_seconds"] = time.perf_counter() - started
                     if isinstance(work, ServiceError):
                         raise work
                     generation = room.open(work, self.predictor.tokens(work), deadline)
@@ -151,6 +152,7 @@ class DataPlane(Generic[Item, Result]):
                         yield generation
                     finally:
                         generation.cancel()
+                        timings["queue_seconds"], timings["infer_seconds"] = generation.seconds
         finally:
             self._metrics.total_seconds.observe(time.perf_counter() - started)
 

@@ -133,6 +133,12 @@ class Generation(Generic[Work, Piece, Result]):
         """The caller has gone, or has all it wants."""
         self._batcher._cancel(self)
 
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """How long it waited and how long it ran, until now or its end."""
+        started, ended = self.started or self.now(), self.ended or self.now()
+        return started - self.arrival, ended - started
+
     # -- called by the engine, on the event loop
 
     def emit(self, piece: Piece | None = None, tokens: int = 1) -> None:
@@ -341,7 +347,9 @@ class Room(Generic[Work, Piece, Result]):
         finally:
             for generation in entered:
                 generation.cancel()
-                self._time(generation)
+                queued, ran = generation.seconds
+                self.queue_seconds = max(self.queue_seconds, queued)
+                self.infer_seconds = max(self.infer_seconds, ran)
 
     def open(self, work: Work, tokens: int, deadline: float) -> Generation[Work, Piece, Result]:
         """A sequence whose pieces are wanted as they come; whoever opens it must cancel() it in the end."""
@@ -354,12 +362,6 @@ class Room(Generic[Work, Piece, Result]):
         entered = self._batcher._enter(works, tokens, deadline, streamed=streamed)
         self._items -= len(works)  # from here on each gives its own back
         return entered
-
-    def _time(self, generation: Generation) -> None:
-        now = asyncio.get_running_loop().time()
-        started, ended = generation.started or now, generation.ended or now
-        self.queue_seconds = max(self.queue_seconds, started - generation.arrival)
-        self.infer_seconds = max(self.infer_seconds, ended - started)
 
 
 class DecoderThread(Generic[Work]):

@@ -201,6 +201,7 @@ def test_a_folder_in_the_published_layout_is_served(tmp_path: Path) -> None:
         assert ask(client, "sentiment", text="What a wonderful film!")["sentiment"] == "positive"
 
 
+@pytest.mark.timeout(300)
 def test_weights_of_a_model_registry_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
     demo = demo_checkpoint("multitask_nlp")

@@ -235,6 +235,7 @@ def test_what_is_not_served_is_said_in_the_same_shape(toy: Target, case: str) ->
     response = toy.http.request(method, path)
     assert response.status_code == status
     assert set(response.json()) == {"error", "code", "details"}
+    assert ("allow" in response.headers) == (status == 405)
 
 
 def test_metadata_names_the_tensors(toy: Target) -> None:

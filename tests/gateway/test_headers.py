@@ -20,6 +20,20 @@ def test_nobody_chooses_their_own_subject(world: World, transport: Transport) ->
     assert world.m1.seen[0].headers["x-quintet-subject"] == "bob"
 
 
+@pytest.mark.parametrize("name", ["x-quintet-subject", "x-quintet-issuer", "x-request-id", "authorization"])
+def test_nobody_takes_away_what_the_gateway_says(world: World, name: str) -> None:
+    """A header that `Connection` names is for one hop alone; a proxy that obeys would take its own off."""
+    headers = [("connection", f"close, {name}"), *bearer(world.token())]
+    answer = V2.call(world.port, "m1", headers)
+    if answer.status != 200:  # refused is as good
+        assert answer.status in (400, 401, 403)
+        assert not world.m1.seen
+        return
+    seen = world.m1.seen[0].headers
+    assert (seen["x-quintet-subject"], seen["x-quintet-issuer"]) == ("alice", "https://shared.test")
+    assert seen["x-request-id"] == answer.headers["x-request-id"]
+
+
 def test_an_open_route_hands_on_no_subject_and_no_token(world: World) -> None:
     """Where no token is checked, nothing that looks like one may be believed or leak upstream."""
     headers = [("x-quintet-subject", "root"), *bearer(world.token())]
@@ -72,6 +86,18 @@ def test_an_underscore_is_refused_in_grpc(world: World) -> None:
 def test_envoys_own_controls_are_not_for_callers(world: World, name: str, value: str) -> None:
     V2.call(world.port, "m1", [(name, value), *bearer(world.token())]).check(PASSED)
     assert name not in world.m1.seen[0].headers
+
+
+@pytest.mark.parametrize("transport", [V1, V2, DOMAIN], ids=lambda t: t.name)
+def test_envoys_own_controls_are_not_obeyed(world: World, transport: Transport) -> None:
+    """An address taken for an internal one could have its calls sent again, and models work twice."""
+    controls = [
+        ("x-envoy-retry-on", "5xx"),
+        ("x-envoy-retry-grpc-on", "unavailable"),
+        ("x-envoy-max-retries", "3"),
+    ]
+    transport.call(world.port, "m1", [*controls, *bearer(world.token())], query="?status=503")
+    assert len(world.m1.seen) == 1
 
 
 def test_forwarded_for_begins_anew(world: World) -> None:

@@ -161,13 +161,17 @@ def test_an_issuer_that_is_down_for_longer_than_its_keys_are_fresh(tmp_path: Pat
         assert set(load.answers) == {200}
 
 
-def test_an_issuer_that_is_down_from_the_start_is_not_the_callers_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", ["none", "before", "behind"])
+def test_an_issuer_that_is_down_from_the_start_is_not_the_callers_fault(tmp_path: Path, others: str) -> None:
     """503 and when to come back, rather than a 401 that makes a client throw its good token away."""
     model, keys, current = FakeModel("m"), FakeModel("keys"), company("k")
     keys.jwks = jwks(current)
     config = one_model(tmp_path, model, new_signer())
+    (well,) = config["issuers"]
     url = f"http://127.0.0.1:{keys.http_port}/jwks.json"
-    config["issuers"][0]["keys"] = {"jwks_url": url, "refresh": f"{REFRESH}s"}
+    down = well | {"name": "down", "keys": {"jwks_url": url, "refresh": f"{REFRESH}s"}}
+    well["issuer"] = "https://well.test"
+    config["issuers"] = {"none": [down], "before": [well, down], "behind": [down, well]}[others]
     with Upstreams(model).running(), running.gateway(tmp_path, config) as gateway:
         answer = V2.call(gateway.port, "m", bearer(current.token("infer:m")))
         answer.check(UNAVAILABLE)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from http.client import HTTPConnection, IncompleteRead
+from pathlib import Path
 
 import pytest
 
+from tests.gateway import running
 from tests.gateway.calls import bearer
 from tests.gateway.conftest import World
+from tests.gateway.fakes import FakeModel, Upstreams
+from tests.gateway.small import new_signer, one_model
 
 
 def stream(world: World, query: str) -> HTTPConnection:
@@ -47,6 +51,24 @@ def test_a_stream_of_an_event_a_second_lasts(world: World) -> None:
     assert events == [f"data: {number}\n".encode() for number in range(90)]
     assert time.monotonic() - begin >= 89
     connection.close()
+
+
+def test_a_stream_that_never_ends_is_cut(tmp_path: Path) -> None:
+    """However lively: what a caller keeps open for ever is kept from others."""
+    model, signer = FakeModel("m"), new_signer()
+    config = one_model(tmp_path, model, signer)
+    config["models"]["m"]["timeouts"] = {"stream": "1500ms"}
+    with Upstreams(model).running(), running.gateway(tmp_path, config) as gateway:
+        connection = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        connection.request("GET", "/stream/1?ticks=30", headers=dict(bearer(signer.token("infer:m"))))
+        response = connection.getresponse()
+        assert response.status == 200
+        with pytest.raises(IncompleteRead) as raised:
+            response.read()
+        assert raised.value.partial.startswith(b"data: 0\n")
+        assert b"data: 3\n" not in raised.value.partial
+        assert gateway.wait_for_line("max_duration_timeout")
+        connection.close()
 
 
 def test_a_stream_that_falls_silent_is_cut(world: World) -> None:

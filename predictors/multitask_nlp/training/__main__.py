@@ -58,19 +58,19 @@ def parser() -> argparse.ArgumentParser:
         train.add_argument(f"--{task}-data", help="name on the hub, folder of JSON lines, or made")
         train.add_argument(f"--{task}-weight", type=float, help="factor on its loss (1)")
     train.add_argument(
-        "--max-samples", type=_count, default=given("MAX_SAMPLES"), help="of a task and split, drawn (10000)"
+        "--max-samples", type=count, default=given("MAX_SAMPLES"), help="of a task and split, drawn (10000)"
     )
     recipe: list[tuple[str, Callable[[str], Any], str]] = [
-        ("batch_size", _count, "examples in a step (16)"),
+        ("batch_size", count, "examples in a step (16)"),
         ("learning_rate", float, "at its highest (2e-5)"),
         ("epochs", float, "of the task with the most batches (3)"),
-        ("evaluations", _count, "how often, evenly over the run (3)"),
+        ("evaluations", count, "how often, evenly over the run (3)"),
         ("patience", int, "evaluations without a better score that end the run (2); 0: none do"),
     ]
     for name, read, words in recipe:
-        train.add_argument(
-            f"--{name.replace('_', '-')}", f"--{name}", type=read, default=given(name.upper()), help=words
-        )
+        option = f"--{name.replace('_', '-')}"
+        default = given(name.upper()) if name in ("batch_size", "learning_rate", "epochs") else None
+        train.add_argument(option, f"--{name}", type=read, default=default, help=words)
     train.add_argument("--seed", type=int, default=42)
     train.add_argument("--no-register", dest="register", action="store_false", help="stop after the export")
     train.set_defaults(command=_train, recipe=[name for name, *_ in recipe])
@@ -92,13 +92,13 @@ def _add_encoder(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         *("--max-length", "--max_seq_length"),
-        type=_count,
+        type=count,
         default=given("MAX_SEQ_LENGTH", str(PUBLISHED_LENGTH)),
         help="tokens in a window (%(default)s)",
     )
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return int(text)

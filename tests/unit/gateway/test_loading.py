@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.config import Timeouts
 from gateway.errors import ConfigError
 from gateway.loading import known_scopes, load
+from predictors.runtime.settings import RuntimeSettings
 from tests.support.certificates import write_certificate
 
 Write = Callable[[dict[str, Any]], Path]
@@ -247,6 +249,11 @@ def test_a_sound_config_has_its_defaults(raw: dict[str, Any], write: Write) -> N
 def test_durations(raw: dict[str, Any], write: Write, text: Any, seconds: float) -> None:
     put(raw, "models.alpha.timeouts.unary", text)
     assert load(write(raw)).config.models["alpha"].timeouts.unary == seconds
+
+
+def test_a_model_that_is_late_says_so_itself() -> None:
+    """In its own words, and at the end of a stream as an event: the gateway's time is over a little later."""
+    assert Timeouts().unary >= RuntimeSettings.model_fields["request_timeout"].default + 2
 
 
 def test_paths_are_relative_to_the_config(

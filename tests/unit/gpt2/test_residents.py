@@ -60,6 +60,14 @@ async def test_the_one_used_longest_ago_makes_room() -> None:
     assert "b" not in models
 
 
+async def test_a_small_one_stays_where_a_great_one_had_to_go() -> None:
+    models = Residents({"small": 10, "x": 80, "y": 80}, str.upper, budget=100, loads_per_minute=100)
+    for name in ("small", "x", "y"):
+        async with models.hold(name):
+            pass
+    assert ("small" in models, "x" in models, "y" in models) == (True, False, True)
+
+
 async def test_a_model_in_use_is_not_let_go() -> None:
     models = residents(Loads())
     async with models.hold("a"), models.hold("b"):

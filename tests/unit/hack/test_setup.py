@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,11 +46,18 @@ class Clone:
         return path
 
     def setup(self, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command, env=self.environ(**environ), capture_output=True, text=True, check=False
+        )
+
+    @property
+    def command(self) -> list[str]:
+        return ["sh", str(self.root / "hack" / "setup.sh")]
+
+    def environ(self, **changes: str) -> dict[str, str]:
         clean = {"PATH": os.environ["PATH"], "HOME": str(self.root), "QUINTET_CACHE": str(self.cache)}
         clean |= {"TRACE": str(self.trace), "REAL_PYTHON": sys.executable, "SYNC_FAILS": ""}
-        clean["PYTHON"] = sys.executable
-        command = ["sh", str(self.root / "hack" / "setup.sh")]
-        return subprocess.run(command, env=clean | environ, capture_output=True, text=True, check=False)
+        return clean | {"PYTHON": sys.executable} | changes
 
     def did(self) -> list[str]:
         steps = [line.split()[1] for line in self.trace.read_text().splitlines()]
@@ -127,3 +135,25 @@ def test_uv_that_cannot_be_fetched_leaves_no_half_folder(clone: Clone) -> None:
     assert done.returncode != 0
     assert list(clone.cache.iterdir()) == []
     assert not (clone.root / ".venv").exists()
+
+
+def test_ctrl_c_leaves_no_half_folder(clone: Clone) -> None:
+    shutil.rmtree(clone.uv.parents[1])
+    slow = clone.program(
+        clone.root / "slow" / "python",
+        f'#!/bin/sh\n[ "$2" = venv ] || exec {sys.executable} "$@"\n'
+        'mkdir -p "$3/bin"; echo made >"$TRACE"; exec sleep 60\n',
+    )
+    os.mkfifo(clone.root / "made")
+    environ = clone.environ(PYTHON=str(slow), TRACE=str(clone.root / "made"))
+    # In a process group of its own, all of which hears Ctrl-C, as in a terminal.
+    with subprocess.Popen(clone.command, env=environ, process_group=0, preexec_fn=heed_ctrl_c) as setup:
+        assert (clone.root / "made").read_text() == "made\n"
+        assert list(clone.cache.iterdir()) != []
+        os.killpg(setup.pid, signal.SIGINT)
+    assert list(clone.cache.iterdir()) == []
+
+
+def heed_ctrl_c() -> None:
+    """In a job in the background it would be ignored, by children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -16,6 +16,7 @@ from tests.support.servers import ROOT
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_quick_one(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     command = [sys.executable, "-m", "predictors.multitask_nlp.demo", str(folder), "--quick"]

@@ -23,11 +23,14 @@ from predictors.runtime.errors import (
     ServiceError,
     Unavailable,
 )
+from predictors.runtime.generation import ContinuousBatcher, DecoderThread
 from predictors.runtime.lifecycle import Lifecycle
+from predictors.runtime.logging import request_timings
 from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import Predictor
 from predictors.runtime.settings import RuntimeSettings
 from predictors.runtime.tensors import TensorSpec
+from tests.unit.runtime.test_generation import Counting
 
 
 class Words(Predictor[str, str, str]):
@@ -70,12 +73,12 @@ class Plane:
     def __init__(self, **changes: Any) -> None:
         self.words = Words()
         self.settings = RuntimeSettings(**{"max_queue_items": 8, "request_timeout": 5.0, **changes})
-        limits = Limits(self.settings.max_queue_items, 1000, 4, 100)
-        metrics = Metrics(CollectorRegistry())
+        self.limits = limits = Limits(self.settings.max_queue_items, 1000, 4, 100)
+        self.metrics = metrics = Metrics(CollectorRegistry())
         self.engine = EngineThread(self.words.run, asyncio.get_running_loop())
         self.batcher: Batcher[str, str] = Batcher(self.engine, limits, metrics)
         self.pool = ThreadPoolExecutor(2)
-        lifecycle = Lifecycle()
+        self.lifecycle = lifecycle = Lifecycle()
         lifecycle.loaded()
         self.plane = DataPlane(self.words, self.batcher, lifecycle, self.settings, metrics, self.pool)
 
@@ -140,6 +143,32 @@ async def test_room_is_taken_before_tokenising(plane: Plane) -> None:
 async def test_an_engine_that_returns_nothing_is_an_error_and_not_a_wait(plane: Plane) -> None:
     (outcome,) = await asyncio.wait_for(plane.plane.infer(["none"]), 2)
     assert isinstance(outcome, Internal)
+
+
+class Numbers(Words):
+    """The number an item says is counted up to, a piece a number."""
+
+    def prepare(self, items: Sequence[str]) -> Sequence[Any]:
+        return [int(item) for item in items]
+
+    def tokens(self, work: Any) -> int:
+        return work
+
+
+async def test_a_stream_says_how_long_it_waited_and_ran() -> None:
+    plane = Plane()
+    batcher = ContinuousBatcher(
+        DecoderThread(Counting(), asyncio.get_running_loop(), plane.metrics), plane.limits, plane.metrics
+    )
+    stages: dict[str, float] = {}
+    request_timings.set(stages)
+    streaming = DataPlane(Numbers(), batcher, plane.lifecycle, plane.settings, plane.metrics, plane.pool)
+    async with streaming.stream("3") as generation:
+        assert [piece async for piece in generation] == ["1", "2", "3"]
+    assert stages.keys() == {"tokenize_seconds", "queue_seconds", "infer_seconds"}
+    assert stages["infer_seconds"] > 0
+    batcher.abort()
+    plane.close()
 
 
 async def test_requests_under_way_are_bounded_in_bytes() -> None:

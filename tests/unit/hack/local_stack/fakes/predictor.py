@@ -39,7 +39,10 @@ Path(f"settings-{MODEL}").write_text(
 )
 if BEHAVIOUR == "broken checkpoint":
     print("reading", file=sys.stderr)
-    print(json.dumps({"level": "ERROR", "message": "config.json is missing."}), file=sys.stderr)
+    print(
+        json.dumps({"level": "ERROR", "message": "The model was not loaded: config.json is missing."}),
+        file=sys.stderr,
+    )
     sys.exit(3)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if BEHAVIOUR == "deaf" else end)
 HTTPServer(("127.0.0.1", int(os.environ["QUINTET_HTTP_PORT"])), Handler).serve_forever()
