@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,8 @@ def test_greedy_is_what_the_library_generates(backend: CausalLM) -> None:
     (outcome,) = backend.generate([row], Listener())
     assert isinstance(outcome, Completion)
     ids = backend._tokenizer(row.prompt, return_tensors="pt")
-    generated = backend._model.generate(**ids, max_new_tokens=row.max_tokens, do_sample=False)
+    model: Any = backend._model
+    generated = model.generate(**ids, max_new_tokens=row.max_tokens, do_sample=False)
     text = backend._tokenizer.decode(generated[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
     assert outcome.response == text
 
