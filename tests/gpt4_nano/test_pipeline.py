@@ -16,7 +16,7 @@ from tests.support.pipeline import Consumer, Outcomes, message, send
 from tests.support.servers import Server, running
 from tests.support.triton import Triton
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ def front(broker: Broker, mock_triton: Triton, tmp_path: Path) -> Iterator[Serve
         yield server
 
 
-async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 90) -> T:
+async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 180) -> T:
     """What ``check`` gives, once it gives something: the state of another process."""
     async with asyncio.timeout(seconds):
         while True:

@@ -63,7 +63,7 @@ class Consumer:
         except httpx.TransportError:
             return None
 
-    def wait_until_ready(self, seconds: float = 90) -> None:
+    def wait_until_ready(self, seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while (answer := self.get("/health/ready")) is None or answer.status_code != 200:
             said = answer.text if answer is not None else "nothing"
@@ -101,7 +101,7 @@ class Outcomes:
         self.results: list[Any] = []
         self.dead: list[Any] = []
 
-    async def read(self, count: int, seconds: float = 60) -> None:
+    async def read(self, count: int, seconds: float = 180) -> None:
         """Returns with ``count`` outcomes at least; fails when they do not come."""
         reader = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, isolation_level="read_committed")
         await reader.start()

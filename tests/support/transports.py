@@ -140,6 +140,7 @@ _TYPED = {
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
     "BOOL": "bool_contents",
+    "INT32": "int_contents",
     "INT64": "int64_contents",
 }
 

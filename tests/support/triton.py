@@ -19,7 +19,7 @@ from predictors.runtime.errors import LoadError
 from tests.support.servers import ROOT, free_port
 
 REPOSITORY = ROOT / "predictors" / "gpt4_nano" / "model_repository"
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 
 
 @dataclass

@@ -14,7 +14,14 @@ from predictors.gpt4_nano.pipeline import messages
 from predictors.gpt4_nano.pipeline.messages import Outgoing, Poison, Request
 from predictors.gpt4_nano.pipeline.metrics import PipelineMetrics
 from predictors.gpt4_nano.pipeline.settings import PipelineSettings
-from predictors.runtime.errors import DeadlineExceeded, InvalidValue, Overloaded, ServiceError, Unavailable
+from predictors.runtime.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidValue,
+    Overloaded,
+    ServiceError,
+    Unavailable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +63,8 @@ class Answerer:
                     completion = await self._model.infer(request.row, self._settings.call_timeout)
             except InvalidValue as error:
                 return self._failed(record, request, error.message, "validation")
-            except ServiceError as error:
+            except Exception as fault:
+                error = fault if isinstance(fault, ServiceError) else _unexpected(fault)
                 # Not there, or too busy: that is no message's fault.
                 attempts += not isinstance(error, Unavailable | Overloaded)
                 if attempts >= self._settings.max_attempts:
@@ -104,3 +112,9 @@ class Answerer:
             request=request,
         )
         return Outcome(letter, "dlq")
+
+
+def _unexpected(fault: Exception) -> ServiceError:
+    """Ours to mend; for the message it is a failed try like any other."""
+    logger.error("The call of the model failed.", exc_info=fault)
+    return Internal("The model could not be asked.")

@@ -109,7 +109,7 @@ def _tensor(spec: TensorSpec) -> Json:
     fields = {
         "name": {"const": spec.name},
         "datatype": {"const": spec.datatype},
-        "shape": integers | {"examples": [[1, *spec.item]]},
+        "shape": integers | {"examples": [spec.shape_of(1)]},
         "data": {"type": "array"},
         "parameters": {"type": "object"},
     }
