@@ -149,7 +149,8 @@ class Stack:
     def _start_predictor(
         self, one: plan.PredictorPlan, python: Path, checkpoint: Path, folder: files.LocalFolder
     ) -> Child:
-        settings = {**one.settings, f"{plan.PREFIX}MODEL_DIR": str(checkpoint)}
+        state = {"XDG_STATE_HOME": str(folder.path / "state")}  # this clone's own
+        settings = {**one.settings, **state, f"{plan.PREFIX}MODEL_DIR": str(checkpoint)}
         return self._start(
             one.model,
             ["-m", f"predictors.{one.model}"],

@@ -98,8 +98,10 @@ def test_blocks_on_a_cpu_are_multiples_of_what_its_attention_takes() -> None:
     }
 
 
-def test_a_database_is_a_path() -> None:
+def test_a_database_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
     for store, path in (
+        ("sqlite:", "/state/quintet/text_evaluator.db"),
         ("sqlite:jobs.db", "jobs.db"),
         ("sqlite:/data/jobs.db", "/data/jobs.db"),
         ("sqlite:///data/jobs.db", "/data/jobs.db"),
