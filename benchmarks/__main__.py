@@ -5,7 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("runtime_overhead", "prompt_classifier_engine", "http_latency", "open_loop", "gateway")
+BENCHMARKS = (
+    "runtime_overhead",
+    "prompt_classifier_engine",
+    "http_latency",
+    "open_loop",
+    "gateway",
+    "text_evaluator_engine",
+    "text_evaluator_sse",
+)
 
 
 def main(names: list[str]) -> int:
