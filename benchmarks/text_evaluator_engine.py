@@ -38,14 +38,8 @@ def main() -> None:
 
 
 async def measure(checkpoint: Path) -> None:
-    settings = TextEvaluatorSettings(
-        model_dir=checkpoint,
-        device="cpu",
-        dtype="float32",
-        temperature=0.0,
-        max_num_seqs=SLOTS,
-        block_size=32,
-    )
+    values = {"model_dir": checkpoint, "device": "cpu", "dtype": "float32", "temperature": 0.0}
+    settings = TextEvaluatorSettings.model_validate({**values, "max_num_seqs": SLOTS, "block_size": 32})
     engine = VllmEngine(settings)
     await asyncio.to_thread(engine.load, lambda what: print(what, flush=True))
     room = settings.max_model_len - settings.max_tokens
