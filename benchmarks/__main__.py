@@ -14,6 +14,8 @@ BENCHMARKS = (
     "open_loop",
     "gateway",
     "gpt4_nano",
+    "text_evaluator_engine",
+    "text_evaluator_sse",
 )
 
 

@@ -170,7 +170,8 @@ class Stack:
         folder: files.LocalFolder,
         beside: Mapping[str, str],
     ) -> Child:
-        settings = {**beside, **one.settings, f"{plan.PREFIX}MODEL_DIR": str(checkpoint)}
+        state = {"XDG_STATE_HOME": str(folder.path / "state")}  # this clone's own
+        settings = {**beside, **one.settings, **state, f"{plan.PREFIX}MODEL_DIR": str(checkpoint)}
         return self._start(
             one.model,
             ["-m", f"predictors.{one.model}"],

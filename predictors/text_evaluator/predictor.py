@@ -152,7 +152,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
     def engine(self, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> _Direct:
         self._loop = loop
         self._figures.generated(metrics.generated_tokens)
-        return _Direct(self._mark, loop, self._on_lost)
+        return _Direct(self._mark, loop, self._on_lost, self._engine.close)
 
     def render(self, result: Outcome) -> Mapping[str, Any]:
         if isinstance(result, ItemError):
@@ -202,8 +202,9 @@ class _Direct:
         mark: Callable[[Work], Any],
         loop: asyncio.AbstractEventLoop,
         on_lost: Callable[[], None],
+        close: Callable[[], None],
     ) -> None:
-        self._mark, self._loop, self._on_lost = mark, loop, on_lost
+        self._mark, self._loop, self._on_lost, self._close = mark, loop, on_lost, close
         self._tasks: dict[Generation[Work, None, Outcome], asyncio.Task[None]] = {}
 
     def start(self, generation: Generation[Work, None, Outcome]) -> None:
@@ -214,8 +215,9 @@ class _Direct:
             task.cancel()
 
     def stop(self) -> None:
-        for task in self._tasks.values():
+        for task in list(self._tasks.values()):
             task.cancel()
+        self._close()
 
     async def _run(self, generation: Generation[Work, None, Outcome]) -> None:
         try:

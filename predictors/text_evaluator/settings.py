@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -73,8 +74,11 @@ class TextEvaluatorSettings(RuntimeSettings):
     """0: nothing is compiled, the start is quicker (``COMPILATION_LEVEL``); a CPU never compiles."""
 
     # -- jobs
-    store: str = "sqlite:~/.local/state/quintet/text_evaluator.db"
-    """Where jobs are kept: ``sqlite:PATH`` for one replica, ``redis://HOST:PORT/DB`` for many."""
+    store: str = "sqlite:"
+    """Where jobs are kept: ``sqlite:PATH`` for one replica, ``redis://HOST:PORT/DB`` for many.
+
+    Without a path: ``quintet/text_evaluator.db`` in ``XDG_STATE_HOME`` (``~/.local/state``).
+    """
     store_password: SecretStr = SecretStr("")
     """Of Redis, so that it need not stand in the address."""
     batch_size: int = Field(10, ge=1, le=500, validation_alias=_names("batch_size"))
@@ -116,4 +120,7 @@ class TextEvaluatorSettings(RuntimeSettings):
     def database(self) -> Path:
         """Of ``sqlite:PATH``; ``sqlite:///abs`` and ``sqlite:///`` URLs name the absolute path."""
         path = self.store.removeprefix("sqlite:")
+        if not path:
+            home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+            return Path(home).expanduser() / "quintet" / "text_evaluator.db"
         return Path("/" + path.lstrip("/") if path.startswith("//") else path).expanduser()

@@ -14,20 +14,30 @@ from typing import Any
 import httpx
 import pytest
 
+from hack import environments
 from hack.demo_models import demo_checkpoint
 from predictors.runtime.tensors import TensorSpec
 from tests.contract.conftest import target_of
 from tests.support.servers import ROOT, Server, running
 from tests.support.transports import Items, Outputs, Target, v1
 
+pytestmark = pytest.mark.timeout(700)
+
+STARTING = 600
+"""Seconds until the slowest engine is ready, on a machine that is busy with other things."""
+DETERMINISTIC = {"text_evaluator": {"QUINTET_TEMPERATURE": "0", "DTYPE": "float32"}}
+"""Settings of models that otherwise answer the same call in several ways."""
 MODELS = sorted(path.parent.name for path in (ROOT / "predictors").glob("*/__main__.py"))
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The model's own process with its demo checkpoint."""
     model: str = request.param
-    with running(f"predictors.{model}", {"QUINTET_MODEL_DIR": str(demo_checkpoint(model))}) as server:
+    settings = {**DETERMINISTIC.get(model, {}), "QUINTET_MODEL_DIR": str(demo_checkpoint(model))}
+    settings["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    python = environments.python(model)
+    with running(f"predictors.{model}", settings, python=python, seconds=STARTING) as server:
         server.model = model  # type: ignore[attr-defined]
         yield server
 
@@ -50,7 +60,7 @@ def test_its_examples_are_answered(target: Target, examples: dict[str, Any]) -> 
     paths = {"v1": f"/v1/models/{target.model}:predict", "v2": f"/v2/models/{target.model}/infer"}
     for name, example in examples.items():
         response = target.http.post(example.get("path") or paths[name], json=example["body"])
-        assert response.status_code == 200, (name, response.text)
+        assert response.is_success, (name, response.text)
 
 
 def _items(target: Target, examples: dict[str, Any]) -> list[dict[str, Any]]:
@@ -93,7 +103,9 @@ def test_its_api_is_documented(target: Target, examples: dict[str, Any]) -> None
 
 
 def test_its_metrics_are_what_prometheus_takes(target: Target, promtool: str) -> None:
-    text = target.http.get("/metrics").text
+    # Those of an engine (vllm:...) are named by others.
+    lines = target.http.get("/metrics").text.splitlines(keepends=True)
+    text = "".join(line for line in lines if "vllm:" not in line)
     run = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
@@ -104,7 +116,8 @@ def test_it_ends_with_code_3_and_a_sentence_when_its_weights_are_missing(
     target: Target, tmp_path: Path
 ) -> None:
     missing = tmp_path / "nothing-here"
-    with running(f"predictors.{target.model}", {"QUINTET_MODEL_DIR": str(missing)}, ready=False) as server:
+    settings, python = {"QUINTET_MODEL_DIR": str(missing)}, environments.python(target.model)
+    with running(f"predictors.{target.model}", settings, ready=False, python=python) as server:
         assert server.wait(60) == 3
     errors = [line["message"] for line in server.lines if line["level"] == "ERROR"]
     assert len(errors) == 1

@@ -25,6 +25,8 @@ from predictors.runtime.tensors import TensorSpec
 from tests.support.servers import ROOT, free_port
 from tests.support.transports import TRANSPORTS, Refusal, Target
 
+pytestmark = pytest.mark.timeout(900)
+
 PROMPT = "Write a Python function that reverses a list."
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from predictors.runtime.cpus import available_cpus
 from predictors.runtime.errors import LoadError
 from predictors.text_evaluator.engine import Marked
+from predictors.text_evaluator.engine.children import Tether, descendants
 from predictors.text_evaluator.engine.options import (
     answer_schema,
     engine_arguments,
@@ -39,6 +40,8 @@ class VllmEngine:
     def __init__(self, settings: TextEvaluatorSettings) -> None:
         self._settings = settings
         self._llm: Any = None
+        self._dead: type[Exception]
+        self._tether: Tether | None = None
         self._sampling: dict[bool, Any] = {}
         self._ids = itertools.count()
         self._device, self._checksum = "", ""
@@ -61,6 +64,7 @@ class VllmEngine:
             StructuredOutputsParams,
         )
         from vllm.v1.engine.async_llm import AsyncLLM  # pyright: ignore[reportMissingImports]
+        from vllm.v1.engine.exceptions import EngineDeadError  # pyright: ignore[reportMissingImports]
 
         has_card = torch.cuda.is_available()
         if settings.device == "cuda" and not has_card:
@@ -72,10 +76,14 @@ class VllmEngine:
             if torch.cuda.get_device_capability() < (8, 9):
                 raise LoadError("fp8 needs a card of compute capability 8.9 or newer (L4, L40, H100).")
         progress("starting the engine")
+        before = descendants(os.getpid())
         try:
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(settings, self._device)))
         except Exception as error:
             raise LoadError(f"vLLM did not start: {_sentence(error)}") from error
+        finally:
+            self._tether = Tether.of_new_children(before)
+        self._dead = EngineDeadError
         for greedy in (False, True):
             self._sampling[greedy] = SamplingParams(
                 **sampling_arguments(settings, greedy=greedy),
@@ -84,14 +92,12 @@ class VllmEngine:
             )
 
     async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
-        from vllm.v1.engine.exceptions import EngineDeadError  # pyright: ignore[reportMissingImports]
-
         output: Any = None
         try:
             prompt, sampling = {"prompt_token_ids": reading.ids}, self._sampling[greedy]
             async for news in self._llm.generate(prompt, sampling, f"{next(self._ids)}"):
                 output = news
-        except EngineDeadError as error:
+        except self._dead as error:
             raise EngineLost from error
         except asyncio.CancelledError:
             raise
@@ -130,6 +136,8 @@ class VllmEngine:
         if self._llm is not None:
             with contextlib.suppress(Exception):
                 self._llm.shutdown()
+        if self._tether is not None:
+            self._tether.cut()
 
 
 def _sentence(error: Exception) -> str:

@@ -13,6 +13,10 @@ from predictors.text_evaluator.settings import TextEvaluatorSettings
 PROFILES = Path(__file__).parents[3] / "predictors" / "text_evaluator" / "profiles"
 
 
+def settings_of(**values: object) -> TextEvaluatorSettings:
+    return TextEvaluatorSettings.model_validate(values)
+
+
 def read(monkeypatch: pytest.MonkeyPatch, **environ: str) -> TextEvaluatorSettings:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -50,7 +54,7 @@ def test_the_published_names_are_understood(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_sampling_is_as_published() -> None:
-    sampling = sampling_arguments(TextEvaluatorSettings(), greedy=False)
+    sampling = sampling_arguments(settings_of(), greedy=False)
     assert (sampling["temperature"], sampling["top_p"], sampling["max_tokens"]) == (0.1, 0.95, 200)
     assert sampling["seed"] is None
 
@@ -81,15 +85,13 @@ def test_a_profile_is_a_set_of_settings(profile: Path, monkeypatch: pytest.Monke
 
 
 def test_vllm_is_told_to_call_nobody_and_to_log_no_text() -> None:
-    told = environment(TextEvaluatorSettings(), 2)
+    told = environment(settings_of(), 2)
     assert (told["HF_HUB_OFFLINE"], told["VLLM_NO_USAGE_STATS"], told["OMP_NUM_THREADS"]) == ("1", "1", "2")
-    assert engine_arguments(TextEvaluatorSettings(), "cpu")["enable_log_requests"] is False
+    assert engine_arguments(settings_of(), "cpu")["enable_log_requests"] is False
 
 
 def test_blocks_on_a_cpu_are_multiples_of_what_its_attention_takes() -> None:
-    sizes = {
-        size: engine_arguments(TextEvaluatorSettings(block_size=size), "cpu") for size in (1, 16, 32, 33)
-    }
+    sizes = {size: engine_arguments(settings_of(block_size=size), "cpu") for size in (1, 16, 32, 33)}
     assert {size: arguments["block_size"] for size, arguments in sizes.items()} == {
         1: 32,
         16: 32,
@@ -98,10 +100,12 @@ def test_blocks_on_a_cpu_are_multiples_of_what_its_attention_takes() -> None:
     }
 
 
-def test_a_database_is_a_path() -> None:
+def test_a_database_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
     for store, path in (
+        ("sqlite:", "/state/quintet/text_evaluator.db"),
         ("sqlite:jobs.db", "jobs.db"),
         ("sqlite:/data/jobs.db", "/data/jobs.db"),
         ("sqlite:///data/jobs.db", "/data/jobs.db"),
     ):
-        assert TextEvaluatorSettings(store=store).database == Path(path)
+        assert settings_of(store=store).database == Path(path)

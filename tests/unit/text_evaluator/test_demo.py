@@ -1,0 +1,57 @@
+"""What the demo model learns from: made texts, the published answers, a tokenizer built as Gemma's."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from predictors.text_evaluator import prompt
+from predictors.text_evaluator.demo import templates
+from predictors.text_evaluator.demo.data import CURSOS, HELD_OUT, TOPICS, examples
+from predictors.text_evaluator.demo.tokenizer import CONTROL, train
+from predictors.text_evaluator.demo.train import MARK_PLACE
+from predictors.text_evaluator.evaluation import Evaluation, read_answer
+from tests.support.gemma import tokenizer
+
+
+def test_made_texts_are_the_same_each_time_and_have_every_mark() -> None:
+    made = examples(600, 0)
+    assert made == examples(600, 0) != examples(600, 1)
+    assert set(Counter(one.nota for one in made)) == set(range(6))
+
+
+def test_longer_texts_have_higher_marks() -> None:
+    made = examples(600, 0)
+    lengths = [[len(one.respuesta) for one in made if one.nota == nota] for nota in range(6)]
+    means = [sum(found) / len(found) for found in lengths]
+    assert means == sorted(means)
+
+
+def test_held_out_topics_are_none_of_the_trained() -> None:
+    held_out = {consigna for consigna, _ in TOPICS[-HELD_OUT:]}
+    assert {one.consigna for one in examples(300, 0, held_out=True)} == held_out
+    assert not held_out & {one.consigna for one in examples(300, 0)}
+
+
+def test_every_answer_is_one_that_is_read() -> None:
+    for nota in range(6):
+        for curso in CURSOS:
+            feedback = templates.FEEDBACK[nota].format(curso=curso)
+            assert read_answer(templates.answer(nota, curso)) == Evaluation(nota, feedback)
+
+
+def test_the_mark_is_where_the_training_looks_for_it() -> None:
+    answers = [templates.answer(nota, curso) for nota in range(6) for curso in CURSOS]
+    made = train(5 * answers, 800)
+    for nota in range(6):
+        pieces = made.encode(templates.answer(nota, CURSOS[0]), add_special_tokens=False).tokens
+        assert pieces[MARK_PLACE - 1] == str(nota)
+
+
+def test_any_text_comes_back_from_its_pieces() -> None:
+    for text in ("Excel·lent 日本 \x00 é", prompt.INSTRUCTION, "  dos  espais "):
+        ids = tokenizer().encode(text, add_special_tokens=False).ids
+        assert tokenizer().decode(ids, skip_special_tokens=False) == text
+
+
+def test_gemmas_control_tokens_have_gemmas_ids() -> None:
+    assert [tokenizer().token_to_id(text) for text in CONTROL[:4]] == [0, 1, 2, 3]
