@@ -77,7 +77,7 @@ class Load:
 
 def wrk(
     url: str,
-    body: str,
+    body: str | Sequence[str],
     *,
     connections: int,
     seconds: int,
@@ -85,10 +85,26 @@ def wrk(
     folder: Path,
     headers: Mapping[str, str] | None = None,
 ) -> Load:
+    """``body``: what is posted; of several, one after the other on all connections."""
     script = folder / "post.lua"
+    bodies = ", ".join(f"[[{each}]]" for each in ([body] if isinstance(body, str) else body))
     sent = {"Content-Type": "application/json", **(headers or {})}
     lines = [f'wrk.headers["{name}"] = "{value}"' for name, value in sent.items()]
-    script.write_text("\n".join(['wrk.method = "POST"', *lines, f"wrk.body = [[{body}]]", ""]))
+    script.write_text(
+        "\n".join(
+            [
+                'wrk.method = "POST"',
+                *lines,
+                f"local bodies, n = {{{bodies}}}, 0",
+                "local requests = {}",
+                "init = function()",
+                "  for i, each in ipairs(bodies) do requests[i] = wrk.format(nil, nil, nil, each) end",
+                "end",
+                "request = function() n = n % #requests + 1; return requests[n] end",
+                "",
+            ]
+        )
+    )
     run = subprocess.run(
         [need("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script, url],
         capture_output=True,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
@@ -14,8 +15,9 @@ from predictors.runtime.dataplane import DataPlane
 from predictors.runtime.errors import InvalidValue, Malformed, MethodNotAllowed, NotFound, ServiceError
 from predictors.runtime.logging import request_id
 from predictors.runtime.metrics import Metrics
+from predictors.runtime.predictor import Predictor
 from predictors.runtime.tensors import detail
-from predictors.runtime.transports import health
+from predictors.runtime.transports import docs, health, openapi
 from predictors.runtime.transports.http import ErrorBody, JSONResponse, internal, retry_headers
 
 MAX_DETAILS = 20
@@ -35,19 +37,38 @@ def build_api(dataplane: DataPlane[Any, Any], metrics: Metrics) -> FastAPI:
     api = FastAPI(title=predictor.title, docs_url=None, redoc_url=None, redirect_slashes=False)
     api.include_router(health.router(dataplane, metrics))
 
+    page = functools.cache(docs.page)
+
     @api.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        # Relative, so that the page also finds its document below a prefix of the gateway's.
-        return get_swagger_ui_html(openapi_url="openapi.json", title=predictor.title)
+    def documentation() -> HTMLResponse:
+        return HTMLResponse(page(predictor.title))
 
     if (routes := predictor.routes(dataplane)) is not None:
         api.include_router(routes, responses=_DOCUMENTED)
+    _describe(api, predictor)
     api.add_exception_handler(ServiceError, _on_service_error)
     api.add_exception_handler(RequestValidationError, _on_validation_error)
     api.add_exception_handler(HTTPException, _on_http_exception)
     # Without this one Starlette would write its own text before the exception reaches us.
     api.add_exception_handler(Exception, _on_exception)
     return api
+
+
+def _describe(api: FastAPI, predictor: Predictor[Any, Any, Any]) -> None:
+    """Puts the routes that are answered in front of FastAPI into its document."""
+
+    @functools.cache
+    def document() -> dict[str, Any]:
+        found = get_openapi(title=api.title, version=api.version, routes=api.routes)
+        content = {"application/json": {"schema": ErrorBody.model_json_schema()}}
+        errors = {
+            str(status): {"description": said["description"], "content": content}
+            for status, said in _DOCUMENTED.items()
+        }
+        found["paths"] |= openapi.paths(predictor, errors)
+        return found
+
+    api.openapi = document
 
 
 async def _on_service_error(_: Request, error: Exception) -> JSONResponse:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import re
 import signal
 import socket
 import statistics
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import httpx
@@ -27,8 +30,15 @@ def predict(server: Server, text: str, timeout: float = 30) -> httpx.Response:
     return httpx.post(server.url + V1, json={"instances": [text]}, timeout=timeout)
 
 
-def test_while_loading_it_is_live_and_not_ready() -> None:
-    with running(TOY, {"TOY_LOAD_SECONDS": "2"}, ready=False) as server:
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """The toy loads until something is written to it."""
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+def test_while_loading_it_is_live_and_not_ready(pipe: Path) -> None:
+    with running(TOY, {"TOY_LOAD_PIPE": str(pipe)}, ready=False) as server:
         server.wait_until_listening()
         assert httpx.get(server.url + "/v2/health/live").status_code == 200
         assert httpx.get(server.url + "/v2/health/ready").status_code == 503
@@ -40,13 +50,14 @@ def test_while_loading_it_is_live_and_not_ready() -> None:
         assert refused.status_code == 503
         assert refused.json()["code"] == "unavailable"
         assert int(refused.headers["retry-after"]) >= 1
+        pipe.write_text("go on")
         server.wait_until_ready()
         assert httpx.get(server.url + "/v2/health/ready").status_code == 200
         assert predict(server, "a").status_code == 200
 
 
-def test_grpc_while_loading_is_unavailable_and_loads_nothing_twice() -> None:
-    with running(TOY, {"TOY_LOAD_SECONDS": "2"}, ready=False) as server:
+def test_grpc_while_loading_is_unavailable_and_loads_nothing_twice(pipe: Path) -> None:
+    with running(TOY, {"TOY_LOAD_PIPE": str(pipe)}, ready=False) as server:
         server.wait_until_listening()
         with grpc.insecure_channel(server.grpc_target) as channel:
             stub = pb_grpc.GRPCInferenceServiceStub(channel)
@@ -57,6 +68,7 @@ def test_grpc_while_loading_is_unavailable_and_loads_nothing_twice() -> None:
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
             assert not stub.ModelReady(pb.ModelReadyRequest(name="toy")).ready
             assert not stub.ServerReady(pb.ServerReadyRequest()).ready
+            pipe.write_text("go on")
             server.wait_until_ready()
             assert stub.ModelInfer(request, timeout=5).outputs
         assert [line["message"] for line in server.lines].count("Loading: toy weights.") == 1
@@ -185,8 +197,21 @@ def test_sigterm_waits_for_the_work_under_way() -> None:
         assert server.wait() == 0
 
 
-def test_sigterm_while_loading_ends_at_once() -> None:
-    with running(TOY, {"TOY_LOAD_SECONDS": "60"}, ready=False) as server:
+def test_a_second_sigterm_cuts_nothing_short() -> None:
+    with running(TOY) as server, concurrent.futures.ThreadPoolExecutor() as pool:
+        slow = pool.submit(predict, server, "!sleep:1.5")
+        with httpx.Client(base_url=server.url) as client:
+            while 'quintet_requests_in_flight{transport="rest"} 2.0' not in client.get("/metrics").text:
+                pass
+        server.terminate()
+        server.wait_for("Draining.")
+        server.terminate()
+        assert slow.result().status_code == 200
+        assert server.wait() == 0
+
+
+def test_sigterm_while_loading_ends_at_once(pipe: Path) -> None:
+    with running(TOY, {"TOY_LOAD_PIPE": str(pipe)}, ready=False) as server:
         server.wait_until_listening()
         started = time.monotonic()
         server.terminate()
@@ -303,6 +328,34 @@ def test_the_metrics_are_what_prometheus_takes(promtool: str) -> None:
     ):
         assert name in text
     assert "anything" not in text, "no label value comes from a client"
+
+
+def test_rejections_are_counted_by_their_reason(pipe: Path) -> None:
+    environment = {
+        "TOY_LOAD_PIPE": str(pipe),
+        "QUINTET_MAX_BATCH_ITEMS": "1",
+        "QUINTET_MAX_QUEUE_ITEMS": "1",
+        "QUINTET_MAX_QUEUE_BYTES": "1000",
+        "QUINTET_REQUEST_TIMEOUT": "2",
+    }
+    with running(TOY, environment, ready=False) as server, concurrent.futures.ThreadPoolExecutor() as pool:
+        server.wait_until_listening()
+        assert predict(server, "a").json()["code"] == "unavailable"
+        pipe.write_text("go on")
+        server.wait_until_ready()
+        with httpx.Client(base_url=server.url) as client:
+            running_one = pool.submit(predict, server, "!sleep:3")
+            while 'quintet_requests_in_flight{transport="rest"} 2.0' not in client.get("/metrics").text:
+                pass
+            waiting_one = pool.submit(predict, server, "b")
+            while "quintet_queue_items 1.0" not in client.get("/metrics").text:
+                pass
+            assert predict(server, "c").status_code == 429
+            assert predict(server, "d" * 1000).status_code == 429
+            assert {running_one.result().status_code, waiting_one.result().status_code} == {504}
+            text = client.get("/metrics").text
+    found = dict(re.findall(r'quintet_rejections_total\{reason="(\w+)"\} ([\d.]+)', text))
+    assert found == {"not_ready": "1.0", "queue_items": "1.0", "queue_bytes": "1.0", "deadline": "2.0"}
 
 
 def test_sigint_ends_it_like_sigterm() -> None:

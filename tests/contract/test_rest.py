@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 
 from tests.support.transports import Target
@@ -282,3 +284,28 @@ def test_connection_survives_a_refused_body(toy: Target) -> None:
     with httpx.Client(base_url=toy.http.base_url) as client:
         assert client.post(V1, content=b"{", headers=JSON).status_code == 400
         assert client.post(V1, json={"instances": ["a"]}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/v2/health/ready", "/v2/models/toy", "/docs"])
+def test_head_answers_as_get_does_without_a_body(toy: Target, path: str) -> None:
+    got, head = toy.http.get(path), toy.http.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(got.content))
+
+
+def test_the_page_of_docs_loads_nothing_but_the_document_beside_it(toy: Target) -> None:
+    page = toy.http.get("/docs").text
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=", page)
+    assert 'url: "openapi.json"' in page
+
+
+def test_v1_and_v2_are_in_the_document(toy: Target) -> None:
+    paths = toy.http.get("/openapi.json").json()["paths"]
+    for path in ("/v1/models/toy:predict", "/v2/models/toy/infer"):
+        operation = paths[path]["post"]
+        example = operation["requestBody"]["content"]["application/json"]["example"]
+        answer = toy.http.post(path, json=example)
+        assert answer.status_code == 200, answer.text
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema_rs.validate(schema, answer.json())
+        assert {"400", "422", "429", "503", "504"} <= operation["responses"].keys()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from predictors.runtime.errors import InvalidValue, LoadError, ServiceError
@@ -31,7 +32,8 @@ class Toy(Predictor[tuple[str, float], tuple[str, float], tuple[str, float]]):
     def load(self, progress: Callable[[str], None]) -> None:
         self.loads += 1
         progress("toy weights")
-        time.sleep(float(os.environ.get("TOY_LOAD_SECONDS", "0")))
+        if pipe := os.environ.get("TOY_LOAD_PIPE"):
+            Path(pipe).read_text()  # until somebody has written to it
         if reason := os.environ.get("TOY_LOAD_ERROR"):
             raise LoadError(reason)
 
