@@ -44,7 +44,11 @@ def test_a_rolling_restart_of_a_predictor_loses_no_request(release: Release, mod
     component = model.replace("_", "-")
     deployment, before = f"deployment/{component}-predictor", replicas(release, component)
     with traffic(release, model) as running:
-        release.kubectl("rollout", "restart", deployment)
+        # `kubectl rollout restart` writes into the Deployment, where KServe takes it back at once.
+        release.kubectl(
+            "annotate", "inferenceservice", component, f"quintet/restarted={time.time():.0f}", "--overwrite"
+        )
+        until(lambda: len(replicas(release, component)) > len(before), 60, "a new replica")
         release.kubectl("rollout", "status", deployment, "--timeout=300s")
         until(lambda: gone(release, before), 180, "the old replica is gone")
     assert running.report.failed == 0, running.report.counts
