@@ -62,6 +62,7 @@ def down() -> int:
         subprocess.run(["kind", "delete", "cluster", "--name", KIND], check=True)
         return 0
     left = node.stop()
+    images.unmount()
     for path in left:
         say(f"left: {path}")
     shutil.rmtree(RUN, ignore_errors=True)

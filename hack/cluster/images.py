@@ -116,6 +116,13 @@ def push_ours(images: Iterable[Image], say: Callable[[str], None]) -> None:
         _push(image.name, state)
 
 
+def unmount() -> None:
+    """What buildah keeps mounted, and what a build that was killed has left."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for path in reversed([path for path in mounted if path.startswith(f"{IMAGES}/")]):
+        subprocess.run(["umount", path], check=False)
+
+
 def _base(say: Callable[[str], None]) -> None:
     if _buildah("images", "--quiet", "--filter", f"reference={BASE_IMAGE}").strip():
         return
