@@ -62,6 +62,7 @@ def down() -> int:
         subprocess.run(["kind", "delete", "cluster", "--name", KIND], check=True)
         return 0
     left = node.stop()
+    images.unmount()
     for path in left:
         say(f"left: {path}")
     shutil.rmtree(RUN, ignore_errors=True)
@@ -117,7 +118,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--addons", default=",".join(ADDONS), help="of %(default)s")
     given = parser.parse_args(arguments)
     models = chart_models() if given.models is None else [m for m in given.models.split(",") if m]
-    actions: dict[str, Callable[[], object]] = {
+    actions: dict[str, Callable[[], int | None]] = {
         "up": lambda: up(models, [a for a in given.addons.split(",") if a]),
         "down": down,
         "kserve": lambda: addons.kserve(Kube(None), image=f"kserve/kserve-controller:{programs.KSERVE}"),
@@ -125,7 +126,7 @@ def main(arguments: list[str]) -> int:
     }
     failures = (KubeFailed, MissingPart, images.ImageFailed, node.NodeFailed, programs.ProgramFailed)
     try:
-        return int(actions[given.what]() or 0)
+        return actions[given.what]() or 0
     except failures as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hack.cluster import node
 from hack.cluster.places import BASE, HOME, IMAGES, REGISTRY_HOST
 from hack.cluster.programs import KSERVE, binary
 
@@ -115,6 +116,13 @@ def push_ours(images: Iterable[Image], say: Callable[[str], None]) -> None:
         _push(image.name, state)
 
 
+def unmount() -> None:
+    """What buildah keeps mounted, and what a build that was killed has left."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for path in reversed([path for path in mounted if path.startswith(f"{IMAGES}/")]):
+        subprocess.run(["umount", path], check=False)
+
+
 def _base(say: Callable[[str], None]) -> None:
     if _buildah("images", "--quiet", "--filter", f"reference={BASE_IMAGE}").strip():
         return
@@ -165,6 +173,8 @@ def _push_static(name: str, program: Path, say: Callable[[str], None]) -> None:
 
 def _push(name: str, state: str) -> None:
     _buildah("push", "--quiet", "--tls-verify=false", f"localhost/{name}", f"docker://{REGISTRY_HOST}/{name}")
+    # The tag is the same, so the node would keep what it has; the next pod is to have this one.
+    node.inside("ctr", "-n", "k8s.io", "images", "rm", f"docker.io/{name}")
     STAMPS.mkdir(exist_ok=True)
     (STAMPS / name.replace("/", "_")).write_text(state)
 

@@ -106,11 +106,9 @@ def test_a_predictor_serves_until_every_gateway_knows(
 @pytest.mark.parametrize("case", CASES)
 def test_the_container_of_kserve_is_the_first_and_its_ports_have_names(case: str) -> None:
     for isvc in kind(render(*case_flags(case)), "InferenceService").values():
-        for part in ("predictor", "transformer"):
-            if part in isvc["spec"]:
-                first = isvc["spec"][part]["containers"][0]
-                assert first["name"] == "kserve-container"
-                assert [port["name"] for port in first["ports"]][:2] == ["http1", "grpc"]
+        first = isvc["spec"]["predictor"]["containers"][0]
+        assert first["name"] == "kserve-container"
+        assert [port["name"] for port in first["ports"]] == ["http1", "grpc"]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -81,7 +81,7 @@ def test_helm_names_the_place_of_a_misspelt_key(tmp_path: Path) -> None:
     "wrong",
     [
         {"profile": 1},
-        {"models": {"gpt2": {"server": "uvicorn"}}},
+        {"models": {"gpt2": {"egress": {"storeSetting": "URL"}}}},
         {"models": {"GPT-2": {}}},
         {"models": {"gpt2": {"image": {"digest": "sha256:0"}}}},
         {"models": {"gpt2": {"weights": {"uri": "/mnt/models"}}}},

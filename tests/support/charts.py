@@ -49,9 +49,7 @@ def pod_specs(objects: Sequence[Object]) -> Iterator[tuple[str, Object, dict[str
     for found in objects:
         name, labels = found["metadata"]["name"], found["metadata"].get("labels", {})
         if found["kind"] == "InferenceService":
-            for part in ("predictor", "transformer"):
-                if part in found["spec"]:
-                    yield f"{name}-{part}", found["spec"][part], labels
+            yield f"{name}-predictor", found["spec"]["predictor"], labels
         elif found["kind"] in ("Deployment", "Job"):
             pod = found["spec"]["template"]
             yield name, pod["spec"], pod["metadata"]["labels"]

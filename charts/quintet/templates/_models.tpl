@@ -37,11 +37,4 @@ command: [python3, -m, watchfiles, --filter, python, "python3 -m {{ last . }}", 
 {{- add .drain.learn (include "quintet.gracePeriod" .) 5 -}}
 {{- end }}
 
-{{- define "quintet.httpPort" -}}{{ eq .server "triton" | ternary 8000 8080 }}{{- end }}
-{{- define "quintet.grpcPort" -}}{{ eq .server "triton" | ternary 8001 8081 }}{{- end }}
-{{- define "quintet.metricsPort" -}}{{ eq .server "triton" | ternary 8002 8080 }}{{- end }}
-
-{{/* Part of the InferenceService that callers reach. */}}
-{{- define "quintet.entry" -}}{{ .transformer.enabled | ternary "transformer" "predictor" }}{{- end }}
-
 {{- define "quintet.demo" -}}{{ if eq .Values.profile "demo" }}true{{ end }}{{- end }}

@@ -87,10 +87,10 @@ def test_the_base_can_be_chosen_and_names_no_registry(file: Path) -> None:
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
 def test_libraries_are_installed_by_their_hashes(file: Path) -> None:
-    for word, rest in instructions(file):
-        if word == "RUN" and "pip install" in rest:
-            assert "--require-hashes" in rest
-            assert "--no-deps" in rest
+    installs = [
+        rest for word, rest in instructions(file) if word == "RUN" and re.search(r"pip (install|sync)", rest)
+    ]
+    assert all("--require-hashes" in rest for rest in installs)
     for word, rest in shipped(file):
         assert not (word == "RUN" and "pip" in rest), "what builds stays out of what is shipped"
 
@@ -123,6 +123,7 @@ def test_a_predictor_s_image_holds_its_model_and_no_other(file: Path) -> None:
         for s in rest.split()[:-1]
     }
     assert copied == {
+        "requirements/uv.txt",
         f"requirements/{model.replace('_', '-')}.txt",
         "predictors/__init__.py",
         "predictors/runtime",
