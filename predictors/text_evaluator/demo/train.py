@@ -20,6 +20,7 @@ Report = Callable[[str, int, int], None]
 
 PAD, EOS, BOS, END = 0, 1, 2, "<end_of_turn>"
 IGNORED = -100
+LOGIT_CAP = 30.0
 MARK_PLACE = 7
 """Which token of an answer is the mark: before it ``{``, ``"``, ``nota``, ``"``, ``:`` and a space."""
 
@@ -50,6 +51,7 @@ def config(recipe: Recipe, vocabulary: int) -> Gemma2Config:
         num_key_value_heads=recipe.heads // 2,
         head_dim=32,  # the smallest that vLLM's attention takes on a CPU
         query_pre_attn_scalar=32,
+        final_logit_softcapping=LOGIT_CAP,
         max_position_embeddings=8192,
         sliding_window=4096,
         pad_token_id=PAD,
@@ -111,7 +113,7 @@ def _loss(model: Gemma2ForCausalLM, ids: Tensor, targets: Tensor) -> Tensor:
     states = model.model(input_ids=ids, attention_mask=(ids != PAD).long()).last_hidden_state[:, :-1]
     wanted = targets[:, 1:]
     kept = wanted != IGNORED
-    cap = model.config.final_logit_softcapping
+    cap = LOGIT_CAP
     logits = cap * torch.tanh(model.lm_head(states[kept]) / cap)
     each = functional.cross_entropy(logits, wanted[kept], reduction="none")
     # The mark is one token of forty and all that is hard to know.
