@@ -15,7 +15,7 @@ from transformers import Gemma2ForCausalLM
 
 from predictors.text_evaluator import prompt
 from predictors.text_evaluator.demo import FORMAT_VERSION, templates
-from predictors.text_evaluator.demo.data import CURSOS, Example, examples
+from predictors.text_evaluator.demo.data import CURSOS, Example, examples, held_out
 from predictors.text_evaluator.demo.tokenizer import train as train_tokenizer
 from predictors.text_evaluator.demo.train import BOS, END, EOS, QUICK, Recipe, Report, train
 
@@ -42,11 +42,13 @@ def build(folder: Path, report: Report, *, quick: bool) -> str:
     model = train(tokenizer, recipe, report)
     model.generation_config.eos_token_id = [EOS, tokenizer.token_to_id(END)]
     model.save_pretrained(folder)
-    report("marking texts on topics never trained on", 0, 1)
-    metrics = evaluate(model, tokenizer, examples(20 if quick else 200, recipe.seed, held_out=True))
+    report("marking texts never trained on", 0, 1)
+    metrics = evaluate(
+        model, tokenizer, held_out(20 if quick else 200, 0, examples(recipe.examples, recipe.seed))
+    )
     record = {
         "format_version": FORMAT_VERSION,
-        "heldout": "texts on two topics of which none was trained on",
+        "heldout": "texts of which none was trained on",
         "recipe": dataclasses.asdict(recipe),
         "metrics": metrics,
         "seconds": round(time.monotonic() - begun, 1),

@@ -6,7 +6,7 @@ from collections import Counter
 
 from predictors.text_evaluator import prompt
 from predictors.text_evaluator.demo import templates
-from predictors.text_evaluator.demo.data import CURSOS, HELD_OUT, TOPICS, examples
+from predictors.text_evaluator.demo.data import CURSOS, examples, held_out
 from predictors.text_evaluator.demo.tokenizer import CONTROL, train
 from predictors.text_evaluator.demo.train import MARK_PLACE
 from predictors.text_evaluator.evaluation import Evaluation, read_answer
@@ -26,10 +26,11 @@ def test_longer_texts_have_higher_marks() -> None:
     assert means == sorted(means)
 
 
-def test_held_out_topics_are_none_of_the_trained() -> None:
-    held_out = {consigna for consigna, _ in TOPICS[-HELD_OUT:]}
-    assert {one.consigna for one in examples(300, 0, held_out=True)} == held_out
-    assert not held_out & {one.consigna for one in examples(300, 0)}
+def test_held_out_texts_are_none_of_the_trained() -> None:
+    trained = examples(600, 0)
+    fresh = held_out(100, 0, trained)
+    assert len(fresh) == 100
+    assert not {one.respuesta for one in fresh} & {one.respuesta for one in trained}
 
 
 def test_every_answer_is_one_that_is_read() -> None:
