@@ -50,9 +50,12 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
     def load(self, progress: Callable[[str], None]) -> None:
         # Only now, in the thread that loads: importing torch takes seconds, and the port is to open at once.
         progress("importing the libraries")
-        # OpenMP's threads spin for seconds at a barrier by default: one busy neighbour on a processor then
-        # slows torch many times over. It is read when torch is loaded.
+        # Both are read when torch is loaded. OpenMP's threads spin for seconds at a barrier by default: one
+        # busy neighbour on a processor then slows torch many times over. And oneDNN keeps 1024 kernels, one
+        # for each shape of a product: prompts of mixed lengths need more, and making one takes longer than
+        # running it.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
         from predictors.prompt_classifier.checkpoint import load_checkpoint
         from predictors.prompt_classifier.engine import build_engine
 

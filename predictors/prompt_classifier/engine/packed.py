@@ -17,6 +17,10 @@ from .schedule import chunks, like_lengths, worth_spreading
 from .weights import EPSILON, Affine, Layer, Norm, Weights
 from .workspace import Workspace
 
+_ROWS = 16
+"""The products' rows are rounded up to a multiple of it. oneDNN makes a kernel for each number of rows, in
+milliseconds, and keeps a thousand; batches of mixed lengths have another number each time."""
+
 LinearFactory = Callable[[str, Affine, Workspace], Linear]
 """Makes a linear layer, given which field of :class:`~.weights.Layer` it is."""
 
@@ -104,14 +108,16 @@ class PackedEngine:
     def _chunk(self, sequences: list[np.ndarray]) -> np.ndarray:
         lengths = [len(sequence) for sequence in sequences]
         tokens, take, states = sum(lengths), self._workspace.take, self._plan.states
-        qkv = take("qkv", tokens, 3 * self._hidden, dtype=states)
-        context = take("context", tokens, self._hidden, dtype=states)
+        ids = np.zeros(-(-tokens // _ROWS) * _ROWS, dtype=np.int64)
+        np.concatenate(sequences, out=ids[:tokens])
+        qkv = take("qkv", len(ids), 3 * self._hidden, dtype=states)
+        context = take("context", len(ids), self._hidden, dtype=states)
+        context[tokens:] = 0
         attentions = list(self._attentions(qkv, context, lengths))
-        ids = torch.from_numpy(np.concatenate(sequences).astype(np.int64)).to(self.device)
-        rows = self._embeddings[ids]
+        rows = self._embeddings[torch.from_numpy(ids).to(self.device)]
         for layer in self._layers:
             rows = self._forward(layer, rows, qkv, context, attentions)
-        pooled = torch.stack([part.mean(0, dtype=torch.float32) for part in rows.split(lengths)])
+        pooled = torch.stack([part.mean(0, dtype=torch.float32) for part in rows[:tokens].split(lengths)])
         return functional.linear(pooled, self._head_weight, self._head_bias).cpu().numpy()
 
     def _forward(
