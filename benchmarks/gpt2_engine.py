@@ -39,7 +39,7 @@ from predictors.gpt2.engine.sampling import Sampling
 from predictors.gpt2.engine.session import Session
 from predictors.gpt2.shape import END_OF_TEXT, VOCAB
 from predictors.gpt2.tokenizer import TextTokenizer
-from predictors.runtime.generation import decode
+from predictors.runtime.decoding import decode
 from tests.support.gpt2 import state_dict, transformers_model, write_artifact, write_vocabulary
 
 CACHE = Path.home() / ".cache" / "quintet" / "bench" / "gpt2"

@@ -24,8 +24,8 @@ from predictors.gpt2.shape import END_OF_TEXT, ModelShape
 from predictors.gpt2.sources import GENERATE, SPAM, find_sources
 from predictors.gpt2.tasks import SPAM_LENGTH, Task, tasks_of
 from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.decoding import DecoderThread, decode
 from predictors.runtime.errors import InvalidValue, LoadError, ServiceError
-from predictors.runtime.generation import DecoderThread, decode
 from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import GenerativePredictor
 from predictors.runtime.tensors import TensorSpec, detail

@@ -9,25 +9,21 @@ and goes by itself, tells its news piece by piece, and ends when its caller does
 - A caller that goes, or a deadline that passes, ends its sequence: at most the step under way is still run.
 - Everybody gets its own pieces, in order, and its own end; an engine that raises fails those it was running.
 
-Everything runs on the event loop except ``DecoderThread``, which drives a ``Decoder`` step by step. An engine
-with a loop of its own (vLLM) implements ``Engine`` itself.
+Everything here runs on the event loop. What runs the sequences is an ``Engine``: decoding.py's thread, which
+drives a model step by step, or one with a loop of its own (vLLM).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import itertools
 import logging
 import math
-import queue
-import threading
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from predictors.runtime.batching import Limits
 from predictors.runtime.errors import DeadlineExceeded, Internal, Overloaded, ServiceError, Unavailable
@@ -37,40 +33,10 @@ Work = TypeVar("Work")
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
-WorkIn = TypeVar("WorkIn", contravariant=True)
-
 Outcome = Result | ServiceError
 logger = logging.getLogger(__name__)
 
 _STOPPED = "The server shut down before the answer was ready."
-
-
-class News(NamedTuple):
-    """What one step brought for one sequence."""
-
-    handle: Hashable
-    tokens: int = 0
-    """Tokens generated in this step; 0 while the prompt is read."""
-    piece: Any = None
-    """What a streaming caller is told now, if anything."""
-    outcome: Any = None
-    """The result or the sequence's own error; with it the sequence has ended."""
-
-
-class Decoder(Protocol[WorkIn]):
-    """Sequences decoded together, a step at a time. One thread calls it and nothing else does."""
-
-    def join(self, work: WorkIn) -> Hashable:
-        """Takes a sequence in, from the next step on. Raises ServiceError when that is its own fault."""
-        ...
-
-    def leave(self, handle: Any) -> None:
-        """Forgets a sequence that has not ended."""
-        ...
-
-    def step(self) -> Iterable[News]:
-        """Advances every sequence a little; those that ended have left."""
-        ...
 
 
 class Engine(Protocol):
@@ -362,117 +328,3 @@ class Room(Generic[Work, Piece, Result]):
         entered = self._batcher._enter(works, tokens, deadline, streamed=streamed)
         self._items -= len(works)  # from here on each gives its own back
         return entered
-
-
-class DecoderThread(Generic[Work]):
-    """Drives a decoder in one thread of its own; between two steps sequences leave and join."""
-
-    def __init__(self, decoder: Decoder[Work], loop: asyncio.AbstractEventLoop, metrics: Metrics) -> None:
-        self._decoder, self._loop, self._metrics = decoder, loop, metrics
-        self._inbox: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()
-        self._running: dict[Hashable, Generation] = {}
-        # A daemon: a step that never returns must not outlive the grace period.
-        threading.Thread(target=self._work, name="engine", daemon=True).start()
-
-    def start(self, generation: Generation) -> None:
-        self._inbox.put(generation)
-
-    def cancel(self, generation: Generation) -> None:
-        """Nothing to send: ``cancelled`` is read before the next step."""
-
-    def stop(self) -> None:
-        self._inbox.put(None)
-
-    def _work(self) -> None:
-        while self._take():
-            self._drop_cancelled()
-            if self._running:
-                self._step()
-
-    def _take(self) -> bool:
-        """Lets newcomers in; waits for one when nothing runs. False when it is time to end."""
-        wait = not self._running
-        while True:
-            try:
-                generation = self._inbox.get(block=wait)
-            except queue.Empty:
-                return True
-            if generation is None:
-                return False
-            wait = False
-            # Whoever made room for this one by leaving was marked before this one was sent.
-            self._drop_cancelled()
-            self._join(generation)
-
-    def _join(self, generation: Generation) -> None:
-        try:
-            self._running[self._decoder.join(generation.work)] = generation
-        except ServiceError as error:
-            self._tell(generation.finish, error)
-        except BaseException as error:  # whatever it is, the caller waits for an answer
-            self._crashed([generation], error)
-
-    def _drop_cancelled(self) -> None:
-        for handle in [handle for handle, generation in self._running.items() if generation.cancelled]:
-            del self._running[handle]
-            try:
-                self._decoder.leave(handle)
-            except BaseException as error:
-                self._fail_all(error)
-                return
-
-    def _step(self) -> None:
-        rows, started = len(self._running), time.perf_counter()
-        try:
-            news = list(self._decoder.step())
-            told = [(self._running[item.handle], item) for item in news]
-        except BaseException as error:
-            self._fail_all(error)
-            return
-        seconds = time.perf_counter() - started
-        for item in news:
-            if item.outcome is not None:
-                del self._running[item.handle]
-        self._tell(self._stepped, told, rows, seconds)
-
-    def _fail_all(self, error: BaseException) -> None:
-        """After a fault nobody knows what the state of any sequence is worth."""
-        running, self._running = self._running, {}
-        for handle in running:
-            with contextlib.suppress(Exception):
-                self._decoder.leave(handle)
-        self._crashed(list(running.values()), error)
-
-    def _stepped(self, told: list[tuple[Generation, News]], rows: int, seconds: float) -> None:
-        self._metrics.infer_seconds.observe(seconds)
-        self._metrics.batch_items.observe(rows)
-        for generation, item in told:
-            generation.emit(item.piece, item.tokens)
-            if item.outcome is not None:
-                generation.finish(item.outcome)
-
-    def _crashed(self, generations: list[Generation], error: BaseException) -> None:
-        self._metrics.engine_failures.inc()
-        logger.error("The engine raised on %d sequences.", len(generations), exc_info=error)
-        for generation in generations:
-            self._tell(generation.crash, error)
-
-    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            self._loop.call_soon_threadsafe(callback, *arguments)
-
-
-def decode(decoder: Decoder[Work], works: Sequence[Work]) -> list[Any]:
-    """Outcomes of works decoded together to their ends, in the caller's own thread."""
-    outcomes: list[Any] = [None] * len(works)
-    running: dict[Hashable, int] = {}
-    for index, work in enumerate(works):
-        try:
-            running[decoder.join(work)] = index
-        except ServiceError as error:
-            outcomes[index] = error
-    while running:
-        for item in decoder.step():
-            if item.outcome is not None:
-                outcomes[running.pop(item.handle)] = item.outcome
-    return outcomes

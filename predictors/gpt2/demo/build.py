@@ -33,7 +33,7 @@ from predictors.gpt2.engine.session import Session
 from predictors.gpt2.shape import END_OF_TEXT
 from predictors.gpt2.sources import GENERATE, GOT, SPAM
 from predictors.gpt2.tokenizer import TextTokenizer
-from predictors.runtime.generation import decode
+from predictors.runtime.decoding import decode
 
 CHECKPOINTS = "published"
 """Folder of the checkpoints as they would be published, beside the artifacts."""

@@ -14,8 +14,8 @@ from predictors.gpt2.engine.session import MAX_TOP, Session, Top
 from predictors.gpt2.engine.text import GrowingText
 from predictors.gpt2.shape import END_OF_TEXT
 from predictors.gpt2.tokenizer import TextTokenizer
+from predictors.runtime.decoding import News
 from predictors.runtime.errors import Internal, ServiceError
-from predictors.runtime.generation import News
 
 CHUNK = 128
 """Prompt tokens read between two steps of those that are being decoded: bounds how long these wait."""

@@ -15,8 +15,8 @@ from predictors.gpt2.engine.sampling import Sampling
 from predictors.gpt2.engine.session import Session
 from predictors.gpt2.shape import LABELS
 from predictors.gpt2.tokenizer import TextTokenizer
+from predictors.runtime.decoding import decode
 from predictors.runtime.errors import LoadError
-from predictors.runtime.generation import decode
 from tests.support.gpt2 import Reference, prompt_ids, state_dict, write_artifact
 
 GREEDY = Sampling(temperature=0, top_p=1, top_k=1, seed=None)

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from predictors.runtime.batching import Batcher, EngineThread, Limits
 from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.decoding import DecoderThread
 from predictors.runtime.errors import (
     DeadlineExceeded,
     Internal,
@@ -23,7 +24,7 @@ from predictors.runtime.errors import (
     ServiceError,
     Unavailable,
 )
-from predictors.runtime.generation import ContinuousBatcher, DecoderThread
+from predictors.runtime.generation import ContinuousBatcher
 from predictors.runtime.lifecycle import Lifecycle
 from predictors.runtime.logging import request_timings
 from predictors.runtime.metrics import Metrics

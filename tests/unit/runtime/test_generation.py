@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from predictors.runtime.batching import Limits
+from predictors.runtime.decoding import DecoderThread, News, decode
 from predictors.runtime.errors import (
     DeadlineExceeded,
     Internal,
@@ -25,13 +26,7 @@ from predictors.runtime.errors import (
     ServiceError,
     Unavailable,
 )
-from predictors.runtime.generation import (
-    ContinuousBatcher,
-    DecoderThread,
-    Generation,
-    News,
-    decode,
-)
+from predictors.runtime.generation import ContinuousBatcher, Generation
 from predictors.runtime.metrics import Metrics
 from tests.unit.runtime.test_batching import VirtualLoop
 
