@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from predictors.runtime.dealing import Dealer, worth_dealing
+
 from .attention import Attention, Packed, Padded
 from .cpu import onednn_matmul
 from .linears import Linear
-from .schedule import chunks, like_lengths, worth_spreading
+from .schedule import chunks, like_lengths
 from .weights import EPSILON, Affine, Layer, Norm, Weights
 from .workspace import Workspace
 
@@ -71,11 +73,9 @@ class PackedEngine:
         self._layers = [self._ready(layer, final=index == last) for index, layer in enumerate(weights.layers)]
         self._head_weight = weights.heads.weight.to(plan.device)
         self._head_bias = weights.heads.bias.to(plan.device)
-        self._workers: ThreadPoolExecutor | None = None
+        self._dealer: Dealer | None = None
         if plan.deal and plan.threads > 1:
-            self._workers = ThreadPoolExecutor(
-                plan.threads, thread_name_prefix=plan.name, initializer=_use_threads, initargs=(1,)
-            )
+            self._dealer = Dealer(plan.threads, plan.name, partial(_use_threads, 1))
 
     def logits(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
         """fp32 [n, 32], row i for sequence i; see :class:`predictors.prompt_classifier.engine.Engine`.
@@ -90,14 +90,11 @@ class PackedEngine:
             answers[chunk] = self._chunk([sequences[index] for index in chunk])
 
         with onednn_matmul():
-            if self._workers is not None:
-                dealt = chunks(lengths, self._plan.chunk_tokens, multiple=self._plan.threads)
-                if worth_spreading(lengths, dealt, self._plan.threads):
-                    # The longest first: what is left at the end, when a thread may idle, is cheap.
-                    futures = [self._workers.submit(answer, chunk) for chunk in reversed(dealt)]
-                    wait(futures)
-                    for future in futures:
-                        future.result()
+            if self._dealer is not None:
+                parts = chunks(lengths, self._plan.chunk_tokens, multiple=self._plan.threads)
+                costs = [float(sum(lengths[index] for index in part)) for part in parts]
+                if worth_dealing(costs, self._plan.threads):
+                    self._dealer.deal(parts, costs, answer)
                     return answers
             _use_threads(self._plan.threads)
             for chunk in chunks(lengths, self._plan.chunk_tokens):

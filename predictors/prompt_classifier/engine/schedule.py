@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-_WORTH_SPREADING = 0.6
-"""Share of the threads' time that must be busy if each takes whole chunks. Sharing every product instead
-keeps all busy in principle, and waits for the slowest at each of a thousand barriers in practice."""
-
 
 def chunks(lengths: Sequence[int], most: int, multiple: int = 1) -> list[list[int]]:
     """Indices of ``lengths`` by ascending length, cut into about equally many tokens, at most ``most``.
@@ -28,14 +24,6 @@ def chunks(lengths: Sequence[int], most: int, multiple: int = 1) -> list[list[in
         tokens += lengths[index]
         taken += lengths[index]
     return parts
-
-
-def worth_spreading(lengths: Sequence[int], parts: Sequence[Sequence[int]], threads: int) -> bool:
-    """Whether ``threads`` that take whole chunks, the next free one the next, would mostly be busy."""
-    loads = [0] * threads
-    for size in sorted((sum(lengths[index] for index in part) for part in parts), reverse=True):
-        loads[loads.index(min(loads))] += size
-    return threads > 1 and sum(lengths) >= _WORTH_SPREADING * threads * max(loads)
 
 
 def like_lengths(lengths: Sequence[int], padded: bool) -> Iterator[list[int]]:
