@@ -23,6 +23,11 @@ _SCRATCH_FLOATS = 1 << 20
 """Room for one position product: beyond it (4 MiB of fp32) heads go in turns, to stay in the caches."""
 
 
+SHAPE_STEP = 16
+"""Products have multiples of it as rows and as longest lengths. oneDNN makes a kernel for each shape it meets,
+in up to milliseconds, and batches of mixed lengths have other shapes each time."""
+
+
 class Attention(Protocol):
     """Reads the chunk's qkv [t, 3 * hidden], fills its context [t, hidden], for the tokens it stands for."""
 
@@ -42,20 +47,21 @@ class Packed:
         self, qkv: torch.Tensor, context: torch.Tensor, lengths: list[int], workspace: Workspace
     ) -> None:
         tokens, hidden = context.shape
-        h, longest = hidden // HEAD_SIZE, max(lengths)
+        h, longest, rows = hidden // HEAD_SIZE, _round_up(max(lengths)), _round_up(tokens)
         width = 2 * longest - 1
         self._near = slice(MAX_LENGTH - longest, MAX_LENGTH + longest - 1)
         self._packed = qkv.view(tokens, 3, h, HEAD_SIZE).permute(1, 2, 0, 3)
-        # The products below copy what is not contiguous; so copy once, for both.
-        self._rows = workspace.take("attention.rows", 2, h, tokens, HEAD_SIZE)
+        # The products below copy what is not contiguous; so copy once, for both. What the rows beyond the
+        # tokens hold, nobody reads.
+        self._rows = workspace.take("attention.rows", 2, h, rows, HEAD_SIZE)
         out = context.view(tokens, h, HEAD_SIZE).transpose(0, 1)
-        step = min(h, max(2, _SCRATCH_FLOATS // (tokens * width)))
+        step = min(h, max(2, _SCRATCH_FLOATS // (rows * width)))
         self._parts = []
         for first in range(0, h, step):
             heads = slice(first, min(first + step, h))
             size = heads.stop - first
-            by_query = workspace.take("attention.by_query", size, tokens, width)
-            by_key = workspace.take("attention.by_key", size, tokens, width)
+            by_query = workspace.take("attention.by_query", size, rows, width)
+            by_key = workspace.take("attention.by_key", size, rows, width)
             sequences = []
             end = 0
             for n in lengths:
@@ -67,7 +73,7 @@ class Packed:
             self._parts.append((heads, by_query, by_key, sequences))
 
     def __call__(self, position_keys: torch.Tensor, position_queries: torch.Tensor) -> None:
-        self._rows.copy_(self._packed[:2])
+        self._rows[:, :, : self._packed.shape[2]].copy_(self._packed[:2])
         q_rows, k_rows = self._rows
         for heads, by_query, by_key, sequences in self._parts:
             torch.bmm(q_rows[heads], position_keys[heads, :, self._near], out=by_query)
@@ -118,6 +124,10 @@ class Padded:
         shares = torch.softmax(scores, -1, dtype=torch.float32).to(v.dtype)
         context = torch.bmm(shares, v).view(h, g * n, HEAD_SIZE).transpose(0, 1)
         self._context.copy_(context[self._real].flatten(1))
+
+
+def _round_up(size: int) -> int:
+    return -(-size // SHAPE_STEP) * SHAPE_STEP
 
 
 def _skewed(by_query: torch.Tensor, by_key: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
