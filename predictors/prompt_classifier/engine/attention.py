@@ -24,8 +24,8 @@ _SCRATCH_FLOATS = 1 << 20
 
 
 SHAPE_STEP = 16
-"""Products have multiples of it as rows and as longest lengths. oneDNN makes a kernel for each shape it meets,
-in up to milliseconds, and batches of mixed lengths have other shapes each time."""
+"""Products have multiples of it as rows and as longest lengths. oneDNN makes a kernel for each shape it
+meets, in up to milliseconds, and batches of mixed lengths have other shapes each time."""
 
 
 class Attention(Protocol):
@@ -47,7 +47,7 @@ class Packed:
         self, qkv: torch.Tensor, context: torch.Tensor, lengths: list[int], workspace: Workspace
     ) -> None:
         tokens, hidden = context.shape
-        h, longest, rows = hidden // HEAD_SIZE, _round_up(max(lengths)), _round_up(tokens)
+        h, longest, rows = hidden // HEAD_SIZE, round_up(max(lengths)), round_up(tokens)
         width = 2 * longest - 1
         self._near = slice(MAX_LENGTH - longest, MAX_LENGTH + longest - 1)
         self._packed = qkv.view(tokens, 3, h, HEAD_SIZE).permute(1, 2, 0, 3)
@@ -126,7 +126,8 @@ class Padded:
         self._context.copy_(context[self._real].flatten(1))
 
 
-def _round_up(size: int) -> int:
+def round_up(size: int) -> int:
+    """``size`` as it stands in the shape of a product."""
     return -(-size // SHAPE_STEP) * SHAPE_STEP
 
 

@@ -12,16 +12,12 @@ from torch.nn import functional
 
 from predictors.runtime.dealing import Dealer, worth_dealing
 
-from .attention import Attention, Packed, Padded
+from .attention import Attention, Packed, Padded, round_up
 from .cpu import onednn_matmul
 from .linears import Linear
 from .schedule import chunks, like_lengths
 from .weights import EPSILON, Affine, Layer, Norm, Weights
 from .workspace import Workspace
-
-_ROWS = 16
-"""The products' rows are rounded up to a multiple of it. oneDNN makes a kernel for each number of rows, in
-milliseconds, and keeps a thousand; batches of mixed lengths have another number each time."""
 
 LinearFactory = Callable[[str, Affine, Workspace], Linear]
 """Makes a linear layer, given which field of :class:`~.weights.Layer` it is."""
@@ -105,7 +101,7 @@ class PackedEngine:
     def _chunk(self, sequences: list[np.ndarray]) -> np.ndarray:
         lengths = [len(sequence) for sequence in sequences]
         tokens, take, states = sum(lengths), self._workspace.take, self._plan.states
-        ids = np.zeros(-(-tokens // _ROWS) * _ROWS, dtype=np.int64)
+        ids = np.zeros(round_up(tokens), dtype=np.int64)
         np.concatenate(sequences, out=ids[:tokens])
         qkv = take("qkv", len(ids), 3 * self._hidden, dtype=states)
         context = take("context", len(ids), self._hidden, dtype=states)
