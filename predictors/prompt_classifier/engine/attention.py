@@ -17,15 +17,11 @@ import torch
 from predictors.prompt_classifier.checkpoint import HEAD_SIZE
 
 from .positions import MAX_LENGTH
+from .schedule import round_up
 from .workspace import Workspace
 
 _SCRATCH_FLOATS = 1 << 20
 """Room for one position product: beyond it (4 MiB of fp32) heads go in turns, to stay in the caches."""
-
-
-SHAPE_STEP = 16
-"""Products have multiples of it as rows and as longest lengths. oneDNN makes a kernel for each shape it
-meets, in up to milliseconds, and batches of mixed lengths have other shapes each time."""
 
 
 class Attention(Protocol):
@@ -124,11 +120,6 @@ class Padded:
         shares = torch.softmax(scores, -1, dtype=torch.float32).to(v.dtype)
         context = torch.bmm(shares, v).view(h, g * n, HEAD_SIZE).transpose(0, 1)
         self._context.copy_(context[self._real].flatten(1))
-
-
-def round_up(size: int) -> int:
-    """``size`` as it stands in the shape of a product."""
-    return -(-size // SHAPE_STEP) * SHAPE_STEP
 
 
 def _skewed(by_query: torch.Tensor, by_key: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from predictors.runtime.dealing import Dealer, worth_dealing
 
-from .attention import Attention, Packed, Padded, round_up
+from .attention import Attention, Packed, Padded
 from .cpu import onednn_matmul
 from .linears import Linear
-from .schedule import chunks, like_lengths
+from .schedule import chunks, like_lengths, round_up
 from .weights import EPSILON, Affine, Layer, Norm, Weights
 from .workspace import Workspace
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 
+_SHAPE_STEP = 16
+"""Products have multiples of it as rows and as longest lengths. oneDNN makes a kernel for each shape it
+meets, in up to milliseconds, and batches of mixed lengths have other shapes each time."""
+
+
 def chunks(lengths: Sequence[int], most: int, multiple: int = 1) -> list[list[int]]:
     """Indices of ``lengths`` by ascending length, cut into about equally many tokens, at most ``most``.
 
@@ -42,3 +47,8 @@ def like_lengths(lengths: Sequence[int], padded: bool) -> Iterator[list[int]]:
         group.append(length)
     if group:
         yield group
+
+
+def round_up(size: int) -> int:
+    """``size`` as it stands in the shape of a product."""
+    return -(-size // _SHAPE_STEP) * _SHAPE_STEP
