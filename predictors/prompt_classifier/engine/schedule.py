@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-
 _SHAPE_STEP = 16
 """Products have multiples of it as rows and as longest lengths. oneDNN makes a kernel for each shape it
 meets, in up to milliseconds, and batches of mixed lengths have other shapes each time."""
