@@ -126,7 +126,8 @@ class PredictorServer(kserve.ModelServer):
             if grpc_server is not None:
                 await grpc_server.stop(grace=1)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(serving, timeout=2)
+                async with asyncio.timeout(2):
+                    await serving
             stopping.cancel()
             tokenizers.shutdown(wait=False, cancel_futures=True)
 
@@ -204,7 +205,8 @@ class PredictorServer(kserve.ModelServer):
         dataplane.refuse()
         await background.aclose()
         try:
-            await asyncio.wait_for(dataplane.quiet(), max(0.0, end - loop.time()))
+            async with asyncio.timeout_at(end):
+                await dataplane.quiet()
         except TimeoutError:
             logger.warning("The grace period ended before all requests were answered.")
 
