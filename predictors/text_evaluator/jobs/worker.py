@@ -130,8 +130,10 @@ class Worker:
                 self._on_totals(await self._store.totals())
             except StoreUnavailable as error:
                 logger.warning("%s", error.message)
+            # Not wait_for: before Python 3.12 it forgets that it was cancelled when news come at that moment.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), min(self._lease / 3, self._cleanup))
+                async with asyncio.timeout(min(self._lease / 3, self._cleanup)):
+                    await self._news.wait()
 
     async def _renew(self) -> None:
         if self._held:
@@ -191,7 +193,8 @@ class Worker:
         """Records what is finished, whole batches at once and the rest after a moment, until all is."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(held.full.wait(), FLUSH_AFTER)
+                async with asyncio.timeout(FLUSH_AFTER):
+                    await held.full.wait()
             held.full.clear()
             if not await self._record(held):
                 return
