@@ -16,6 +16,7 @@ BENCHMARKS = (
     "gpt4_nano",
     "text_evaluator_engine",
     "text_evaluator_sse",
+    "text_evaluator_job",
 )
 
 

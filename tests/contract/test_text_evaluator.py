@@ -192,6 +192,21 @@ def test_a_job_is_its_callers_alone(http: httpx.Client) -> None:
     assert job in http.get("/jobs", headers=caller()).text
 
 
+def test_operators_see_whose_job_it_is_and_nothing_of_its_texts(http: httpx.Client) -> None:
+    job = post(http, ["secret words"], caller("eve"))
+    events(http, job, **caller("eve"))
+    listed = http.get("/admin/jobs", headers=caller("operator")).json()["jobs"]
+    (found,) = (one for one in listed if one["job_id"] == job)
+    assert (found["owner"], found["status"]) == ("https://school.example eve", "completed")
+    answer = http.get(f"/admin/jobs/{job}", headers=caller("operator"))
+    assert answer.json() == found
+    assert "secret" not in answer.text
+    assert http.get("/admin/jobs/00000000-0000-0000-0000-000000000000").status_code == 404
+    for path in (f"/admin/jobs/{job}/results", f"/admin/stream/{job}"):
+        assert http.get(path).status_code == 404
+    assert http.delete(f"/admin/jobs/{job}").status_code == 405
+
+
 def test_cancelling_takes_the_texts_from_the_engine_within_a_second(
     http: httpx.Client, settings: dict[str, str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,32 @@ def test_a_stop_hands_over_at_once(folder: Path, redis: RedisServer) -> None:
             assert first.wait() == 0
             follow(second, job, last, 10**6)
             check(second, job)
+
+
+@pytest.mark.slow
+def test_redis_away_for_twenty_seconds(folder: Path, redis: RedisServer) -> None:
+    """Killed and started again: the same stream goes on to the end, with no gap and no repeat."""
+    environment = {**settings(folder, redis.url), "QUINTET_LEASE": "30"}
+    with (
+        running(MODULE, environment) as server,
+        httpx.Client(base_url=server.url, timeout=60) as http,
+    ):
+        job = post(server)
+        with http.stream("GET", f"/stream/{job}") as answer:
+            lines = answer.iter_lines()
+            first = next(line for line in lines if line.startswith("id: "))
+            redis.kill()
+            try:
+                refused = httpx.post(f"{server.url}/evaluate", json={"items": [item("a")]}, timeout=60)
+                assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+                time.sleep(20)
+            finally:
+                redis.start()
+            rest = list(lines)
+        ids = [int(line[4:]) for line in [first, *rest] if line.startswith("id: ")]
+        assert ids == list(range(1, len(ids) + 1))
+        assert "event: complete" in rest
+        check(server, job)
 
 
 def test_redis_frozen_for_a_while(folder: Path, redis: RedisServer) -> None:

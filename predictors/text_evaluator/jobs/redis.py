@@ -74,9 +74,10 @@ class RedisStore:
         async with _answering():
             return _job(job_id, await self._redis.hgetall(_key("job", job_id)))
 
-    async def of(self, owner: str, limit: int) -> list[Job]:
+    async def of(self, owner: str | None, limit: int) -> list[Job]:
+        key = f"{PREFIX}:jobs" if owner is None else _key("owner", owner)
         async with _answering():
-            ids = await self._redis.zrevrange(_key("owner", owner), 0, limit - 1)
+            ids = await self._redis.zrevrange(key, 0, limit - 1)
             jobs = [await self.get(job_id.decode()) for job_id in ids]
         return [job for job in jobs if job is not None]
 

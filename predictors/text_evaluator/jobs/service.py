@@ -84,10 +84,10 @@ class Jobs:
         # Those in front are shared with in turns, so that a small job waits for few of them.
         return math.ceil((items + min(waiting, items * max(1, self.active))) / rate)
 
-    async def find(self, job_id: str, owner: str) -> Job:
-        """Raises NotFound for what is not there, or not this caller's."""
+    async def find(self, job_id: str, owner: str | None) -> Job:
+        """Raises NotFound for what is not there, or not this caller's; None: whosever it is."""
         job = await self.store.get(job_id)
-        if job is None or job.owner != owner:
+        if job is None or owner not in (None, job.owner):
             raise NotFound("There is no such job.")
         return job
 

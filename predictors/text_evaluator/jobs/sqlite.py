@@ -80,9 +80,10 @@ class SqliteStore:
     async def get(self, job_id: str) -> Job | None:
         return await self._run(self._get, job_id)
 
-    async def of(self, owner: str, limit: int) -> list[Job]:
-        query = f"SELECT {_JOB} FROM jobs WHERE owner = ? ORDER BY created DESC, id LIMIT ?"
-        return [_job(row) for row in await self._run(self._all, query, owner, limit)]
+    async def of(self, owner: str | None, limit: int) -> list[Job]:
+        whose, values = ("", ()) if owner is None else ("WHERE owner = ?", (owner,))
+        query = f"SELECT {_JOB} FROM jobs {whose} ORDER BY created DESC, id LIMIT ?"
+        return [_job(row) for row in await self._run(self._all, query, *values, limit)]
 
     async def results(self, job_id: str, after: int, limit: int) -> list[dict[str, Any]]:
         query = "SELECT row FROM results WHERE job = ? AND number > ? ORDER BY number LIMIT ?"

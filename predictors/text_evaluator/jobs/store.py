@@ -76,8 +76,8 @@ class JobStore(Protocol):
 
     async def get(self, job_id: str) -> Job | None: ...
 
-    async def of(self, owner: str, limit: int) -> list[Job]:
-        """A caller's jobs, newest first."""
+    async def of(self, owner: str | None, limit: int) -> list[Job]:
+        """A caller's jobs, newest first; None: of all callers."""
         ...
 
     async def results(self, job_id: str, after: int, limit: int) -> list[dict[str, Any]]:

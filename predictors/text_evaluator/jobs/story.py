@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from functools import lru_cache
 
@@ -9,22 +10,32 @@ from predictors.runtime.errors import NotFound
 from predictors.runtime.transports.sse import HEARTBEAT, event, retry
 from predictors.text_evaluator.jobs.feed import Feed
 from predictors.text_evaluator.jobs.model import Event, Job, State, progress
-from predictors.text_evaluator.jobs.store import JobStore
+from predictors.text_evaluator.jobs.store import JobStore, StoreUnavailable
 
 RETRY_MILLISECONDS = 2000
 _AT_ONCE = 50  # events read from the store
+_PAUSE = 1.0  # seconds between two looks for a store that is away
 LAST = ("complete", "error")
 
 
 async def story(
     store: JobStore, feed: Feed, job: Job, after: int, heartbeat: float
 ) -> AsyncGenerator[bytes, None]:
-    """Everything behind event ``after`` and then what comes, up to the job's end."""
+    """Everything behind event ``after`` and then what comes, up to the job's end.
+
+    It waits for a store that is away: an ``error`` would be taken for the job's.
+    """
     yield retry(RETRY_MILLISECONDS)
     yield event("progress", {"event": "progress", "data": {**progress(job), "status": job.state}})
     with feed.follow(job.id) as follower:
         while not feed.closed:
-            events = follower.recent(after) or await store.events(job.id, after, _AT_ONCE)
+            try:
+                events = follower.recent(after) or await store.events(job.id, after, _AT_ONCE)
+                told = not events and await _told(store, job.id, after)
+            except StoreUnavailable:
+                yield HEARTBEAT
+                await asyncio.sleep(_PAUSE)
+                continue
             for one in events:
                 yield _encoded(one)
                 after = one.id
@@ -32,13 +43,18 @@ async def story(
                     return
             if events:
                 continue
-            now = await store.get(job.id)
-            if now is None or now.state is State.EXPIRED:
-                raise NotFound("The job is no longer there.")
-            if now.state.ended and not await store.events(job.id, after, 1):
-                return  # its end was told before
+            if told:
+                return
             while not await follower.rung(heartbeat):
                 yield HEARTBEAT
+
+
+async def _told(store: JobStore, job_id: str, after: int) -> bool:
+    """Whether the job has ended, and event ``after`` was its last. Raises NotFound when it is gone."""
+    job = await store.get(job_id)
+    if job is None or job.state is State.EXPIRED:
+        raise NotFound("The job is no longer there.")
+    return job.state.ended and not await store.events(job_id, after, 1)
 
 
 def _encoded(one: Event) -> bytes:

@@ -187,6 +187,7 @@ async def test_a_callers_jobs_newest_first(store: JobStore) -> None:
         await asyncio.sleep(0.002)
     assert [job.id for job in await store.of("ada", 10)] == [ids[2], ids[0]]
     assert [job.id for job in await store.of("ada", 1)] == [ids[2]]
+    assert [job.id for job in await store.of(None, 2)] == [ids[2], ids[1]]
 
 
 async def test_totals(store: JobStore) -> None:

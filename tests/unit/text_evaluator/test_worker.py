@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,9 +17,9 @@ from predictors.text_evaluator.jobs.feed import Feed
 from predictors.text_evaluator.jobs.model import Job, NewJob, State
 from predictors.text_evaluator.jobs.redis import RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
-from predictors.text_evaluator.jobs.store import JobStore, Quota
+from predictors.text_evaluator.jobs.store import JobStore, Quota, StoreUnavailable
 from predictors.text_evaluator.jobs.worker import Worker
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, redis_server
 
 QUOTA = Quota(jobs=100, caller_items=10_000)
 Mark = Callable[[dict[str, str]], Awaitable[Outcome]]
@@ -204,6 +205,13 @@ async def test_leaving_records_what_is_finished_and_gives_back_the_rest(followed
     assert len(first.begun) + len(second.begun) == 60
 
 
+async def test_news_at_the_moment_of_leaving_keep_nobody(followed: Followed) -> None:
+    async with asyncio.timeout(10), followed.worker(Engine().mark) as worker:
+        await followed.ended(await followed.post(1))
+        await asyncio.sleep(0.1)  # until it waits for news
+        worker.hear("", ())
+
+
 async def test_two_replicas_on_one_redis_share_the_work_and_double_nothing(redis: RedisServer) -> None:
     stores = [RedisStore(redis.url, lease=2.0) for _ in range(2)]
     await stores[0]._redis.flushall()
@@ -279,3 +287,64 @@ async def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
         assert (await followed.ended(job_id)).done == 20
     assert sorted(await indexes(store, job_id)) == list(range(20))
     await store.close()
+
+
+async def test_a_full_redis_is_said_and_loses_nothing(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        store = RedisStore(server.url, lease=5.0)
+        followed, engine = Followed(store), Engine(blocked=True)
+        await store.open(followed.hear)
+        async with followed.worker(engine.mark, slots=20, batch=20):
+            job_id = await followed.post(20)
+            await engine.until(lambda: engine.running == 20)
+            await store._redis.config_set("maxmemory", "1")
+            engine.go.set()
+            with pytest.raises(StoreUnavailable):
+                await followed.post(5)
+            await store._redis.config_set("maxmemory", "0")
+            assert (await followed.ended(job_id)).done == 20
+        assert sorted(await indexes(store, job_id)) == list(range(20))
+        await store.close()
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY])
+async def test_a_wall_clock_that_is_set_ends_nobodys_time(
+    followed: Followed, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, engine = await followed.post(2), Engine()
+    async with followed.worker(engine.mark):
+        await followed.ended(before)
+        set_clock(monkeypatch, jump)
+        job = await followed.ended(await followed.post(2))
+        assert await followed.store.expire(3600) == 0
+    assert sorted(await indexes(followed.store, before)) == [0, 1]
+    assert job.ended is not None
+    assert 0 <= job.ended - job.created < 60
+    assert 0 <= job.worked < 60
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY])
+async def test_a_job_that_waits_is_kept_over_a_restart_on_another_day(
+    tmp_path: Path, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open(lambda _, __: None)
+    job_id = await Followed(store).post(3)
+    await store.close()
+    set_clock(monkeypatch, jump)
+    store = SqliteStore(tmp_path / "jobs.db")
+    followed = Followed(store)
+    await store.open(followed.hear)
+    assert await store.expire(3600) == 0
+    assert (await store.totals()).oldest_seconds >= 0
+    async with followed.worker(Engine().mark):
+        assert (await followed.ended(job_id)).done == 3
+    await store.close()
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
