@@ -33,6 +33,7 @@ class Service:
         self._settings, self._metrics = settings, metrics
         self._workers: dict[TopicPartition, PartitionWorker] = {}
         self._model: Triton | None = None
+        self._answerer: Answerer | None = None
         self._model_ready = self._joined = False
         self._beat = time.monotonic()
         self._stopping = asyncio.Event()
@@ -42,8 +43,8 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether the loop still turns."""
-        return time.monotonic() - self._beat < _BEAT_SECONDS
+        """Whether the loop that reads still turns; connecting may take as long as Kafka is away."""
+        return self._consumer is None or time.monotonic() - self._beat < _BEAT_SECONDS
 
     @property
     def ready(self) -> bool:
@@ -69,6 +70,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         self._model = Triton(self._settings.triton_url.removeprefix("http://").removeprefix("grpc://"))
+        self._answerer = Answerer(self._model, self._settings, self._metrics)
         monitor = _Monitor(self, self._metrics, self._settings)
         watching = [asyncio.create_task(monitor.serve()), asyncio.create_task(self._watch())]
         try:
@@ -105,12 +107,11 @@ class Service:
                 )
                 await consumer.start()
                 consumer.subscribe([REQUESTS], listener=_Listener(self))
-                self._consumer = consumer
+                self._beat, self._consumer = time.monotonic(), consumer
                 return consumer
             except Exception as fault:
                 await consumer.stop()
                 logger.warning("Kafka cannot be used yet: %s: %s", type(fault).__name__, fault)
-            self._beat = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(2 * pause, settings.retry_longest)
@@ -131,11 +132,10 @@ class Service:
 
     async def join(self, partitions: set[TopicPartition]) -> None:
         assert self._consumer is not None
-        assert self._model is not None
+        assert self._answerer is not None
         for partition in partitions:
             self._consumer.pause(partition)  # until its worker knows where to begin
-            answerer = Answerer(self._model, self._settings, self._metrics)
-            worker = PartitionWorker(partition, self._consumer, answerer, self._settings, self._metrics)
+            worker = PartitionWorker(partition, self._consumer, self._answerer, self._settings, self._metrics)
             self._workers[partition] = worker
             gauge = self._metrics.lag.labels(str(partition.partition))
             gauge.set_function(lambda worker=worker: self._lag(worker))
