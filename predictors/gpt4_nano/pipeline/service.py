@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import time
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 _POLL_MS = 200
 _WATCH_SECONDS = 1.0
 _BEAT_SECONDS = 30.0
+_SILENT_SECONDS = 10.0
+"""Without an answer of Kafka's, which is asked every _WATCH_SECONDS."""
 
 
 class Service:
@@ -36,6 +39,7 @@ class Service:
         self._answerer: Answerer | None = None
         self._model_ready = self._joined = False
         self._beat = time.monotonic()
+        self._heard = -math.inf
         self._stopping = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         metrics.ready.set_function(lambda: self.ready)
@@ -55,6 +59,7 @@ class Service:
         late = [str(worker.partition.partition) for worker in self._workers.values() if not worker.working]
         found = {
             "stopping": self._stopping.is_set(),
+            "Kafka does not answer": time.monotonic() - self._heard > _SILENT_SECONDS,
             "no place in the consumer group": not self._joined,
             "Triton is not ready": not self._model_ready,
             f"partitions {', '.join(late)} are beginning": bool(late),
@@ -72,7 +77,8 @@ class Service:
         self._model = Triton(self._settings.triton_url.removeprefix("http://").removeprefix("grpc://"))
         self._answerer = Answerer(self._model, self._settings, self._metrics)
         monitor = _Monitor(self, self._metrics, self._settings)
-        watching = [asyncio.create_task(monitor.serve()), asyncio.create_task(self._watch())]
+        serving = asyncio.create_task(monitor.serve())
+        watching = [asyncio.create_task(self._watch_model()), asyncio.create_task(self._watch_kafka())]
         try:
             if consumer := await self._connect():
                 try:
@@ -82,8 +88,9 @@ class Service:
                     await consumer.stop()
         finally:
             monitor.should_exit = True
-            watching[1].cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(serving, *watching, return_exceptions=True)
             await self._model.close()
 
     async def _connect(self) -> AIOKafkaConsumer | None:
@@ -155,10 +162,19 @@ class Service:
             with contextlib.suppress(KeyError):
                 self._metrics.lag.remove(str(worker.partition.partition))
 
-    async def _watch(self) -> None:
+    async def _watch_model(self) -> None:
         assert self._model is not None
         while True:
             self._model_ready = await self._model.ready()
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _watch_kafka(self) -> None:
+        while True:
+            with contextlib.suppress(Exception):
+                if self._consumer is not None:
+                    async with asyncio.timeout(_SILENT_SECONDS):
+                        await self._consumer.topics()
+                    self._heard = time.monotonic()
             await asyncio.sleep(_WATCH_SECONDS)
 
     def _lag(self, worker: PartitionWorker) -> float:
