@@ -33,4 +33,4 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     try:
         yield one
     finally:
-        one.stop()
+        one.stop(kill=True)

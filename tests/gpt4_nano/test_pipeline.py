@@ -88,7 +88,7 @@ async def test_a_model_that_is_away_is_waited_for_and_one_that_fails_is_not(
             await outcomes.read(2)
             assert [body["request_id"] for body in outcomes.bodies] == ["away-1", "away-2"]
 
-            server.stop()
+            server.stop(kill=True)
             server.environment = {"QUINTET_MOCK_BATCH_SECONDS": "10"}
             await asyncio.to_thread(server.start)
             await send(broker.bootstrap, [("k", message("late"))])
@@ -100,7 +100,7 @@ async def test_a_model_that_is_away_is_waited_for_and_one_that_fails_is_not(
         assert headers["request-id"] == b"late"
     finally:
         consumer.stop()
-        server.stop()
+        server.stop(kill=True)
 
 
 @pytest.fixture(scope="module")
