@@ -154,7 +154,7 @@ def _front(settings: Gpt4NanoSettings) -> Front | None:
 
     logging.getLogger("aiokafka").setLevel("ERROR")
     store = open_store(settings.results_store, settings.results_ttl)
-    return Front(settings.kafka_bootstrap_servers, store)
+    return Front(settings.kafka_bootstrap_servers, store, settings)
 
 
 def _ports(settings: Gpt4NanoSettings) -> Ports:

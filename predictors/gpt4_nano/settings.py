@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 
-from predictors.runtime.settings import RuntimeSettings
+from predictors.gpt4_nano.pipeline.settings import TopicSettings
 
 
-class Gpt4NanoSettings(RuntimeSettings):
+class Gpt4NanoSettings(TopicSettings):
     """What names a backend is read inside Triton (backends/choice.py) and stands here to be checked."""
 
     triton_url: str = ""

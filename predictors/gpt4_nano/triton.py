@@ -7,11 +7,9 @@ from typing import Any
 
 import grpc
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc import aio
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from predictors.gpt4_nano import protocol
 from predictors.gpt4_nano.backends.rows import Completion, Row
 from predictors.runtime.errors import (
     DeadlineExceeded,
@@ -38,18 +36,28 @@ class Triton:
     def __init__(self, address: str) -> None:
         self.address = address
         self._channel = aio.insecure_channel(address, options=[*_LIMITS, *_RECONNECT])
-        self._stub = GRPCInferenceServiceStub(self._channel)
-        self._stream = self._channel.stream_stream(
-            "/inference.GRPCInferenceService/ModelStreamInfer",
+        self._pb = pb = protocol.messages()
+        self._ready = self._channel.unary_unary(
+            f"{protocol.SERVICE}ModelReady",
+            request_serializer=pb.ModelReadyRequest.SerializeToString,
+            response_deserializer=pb.ModelReadyResponse.FromString,
+        )
+        self._infer = self._channel.unary_unary(
+            f"{protocol.SERVICE}ModelInfer",
             request_serializer=pb.ModelInferRequest.SerializeToString,
-            response_deserializer=_stream_response().FromString,
+            response_deserializer=pb.ModelInferResponse.FromString,
+        )
+        self._stream = self._channel.stream_stream(
+            f"{protocol.SERVICE}ModelStreamInfer",
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=protocol.stream_response().FromString,
         )
 
     async def ready(self, within: float = 2.0) -> bool:
         """Whether Triton has both models ready."""
         try:
             for model in (MODEL, STREAM_MODEL):
-                answer = await self._stub.ModelReady(pb.ModelReadyRequest(name=model), timeout=within)
+                answer = await self._ready(self._pb.ModelReadyRequest(name=model), timeout=within)
                 if not answer.ready:
                     return False
         except aio.AioRpcError:
@@ -59,7 +67,7 @@ class Triton:
     async def infer(self, row: Row, within: float) -> Completion:
         """Raises ServiceError. Cancelling it cancels the request inside Triton."""
         try:
-            answer = await self._stub.ModelInfer(_request(MODEL, row, within), timeout=within)
+            answer = await self._infer(self._request(MODEL, row, within), timeout=within)
         except aio.AioRpcError as error:
             raise error_of(error.code(), error.details() or "") from None
         return _completion(answer)
@@ -68,7 +76,7 @@ class Triton:
         """The response's pieces; the last one has the finish_reason. Raises ServiceError."""
         call = self._stream(timeout=within)
         try:
-            await call.write(_request(STREAM_MODEL, row, within))
+            await call.write(self._request(STREAM_MODEL, row, within))
             await call.done_writing()
             async for message in call:
                 if message.error_message:
@@ -82,6 +90,23 @@ class Triton:
 
     async def close(self) -> None:
         await self._channel.close()
+
+    def _request(self, model: str, row: Row, within: float) -> Any:
+        # Every input, every time: Triton puts only requests with the same inputs into one batch.
+        request = self._pb.ModelInferRequest(model_name=model, id=row.request_id)
+        request.parameters["timeout"].int64_param = max(1, int(within * 1e6))
+        for name, datatype, raw, count in (
+            ("prompt", "BYTES", encode_bytes([row.prompt]), 1),
+            ("max_tokens", "INT32", np.int32(row.max_tokens).tobytes(), 1),
+            ("temperature", "FP32", np.float32(row.temperature).tobytes(), 1),
+            ("top_p", "FP32", np.float32(row.top_p).tobytes(), 1),
+            ("stop", "BYTES", encode_bytes(row.stop or [""]), max(1, len(row.stop))),
+            ("seed", "INT64", np.int64(_NO_SEED if row.seed is None else row.seed).tobytes(), 1),
+            ("request_id", "BYTES", encode_bytes([row.request_id]), 1),
+        ):
+            request.inputs.add(name=name, datatype=datatype, shape=[1, count])
+            request.raw_input_contents.append(raw)
+        return request
 
 
 def error_of(code: grpc.StatusCode | None, message: str) -> ServiceError:
@@ -103,25 +128,7 @@ def _sentence(message: str) -> str:
     return message if message.endswith(".") else f"{message}."
 
 
-def _request(model: str, row: Row, within: float) -> pb.ModelInferRequest:
-    # Every input, every time: Triton puts only requests with the same inputs into one batch.
-    request = pb.ModelInferRequest(model_name=model, id=row.request_id)
-    request.parameters["timeout"].int64_param = max(1, int(within * 1e6))
-    for name, datatype, raw, count in (
-        ("prompt", "BYTES", encode_bytes([row.prompt]), 1),
-        ("max_tokens", "INT32", np.int32(row.max_tokens).tobytes(), 1),
-        ("temperature", "FP32", np.float32(row.temperature).tobytes(), 1),
-        ("top_p", "FP32", np.float32(row.top_p).tobytes(), 1),
-        ("stop", "BYTES", encode_bytes(row.stop or [""]), max(1, len(row.stop))),
-        ("seed", "INT64", np.int64(_NO_SEED if row.seed is None else row.seed).tobytes(), 1),
-        ("request_id", "BYTES", encode_bytes([row.request_id]), 1),
-    ):
-        request.inputs.add(name=name, datatype=datatype, shape=[1, count])
-        request.raw_input_contents.append(raw)
-    return request
-
-
-def _completion(answer: pb.ModelInferResponse) -> Completion:
+def _completion(answer: Any) -> Completion:
     raw = {o.name: data for o, data in zip(answer.outputs, answer.raw_output_contents, strict=True)}
 
     def text(name: str) -> str:
@@ -136,29 +143,4 @@ def _completion(answer: pb.ModelInferResponse) -> Completion:
         number("prompt_tokens"),
         text("finish_reason"),
         text("model"),
-    )
-
-
-def _stream_response() -> Any:
-    """ModelStreamInferResponse, Triton's addition to the protocol, which the SDK's copy of it lacks."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="quintet_triton_stream.proto",
-        package="quintet.triton",
-        syntax="proto3",
-        dependency=[pb.DESCRIPTOR.name],
-    )
-    message = file.message_type.add(name="ModelStreamInferResponse")
-    kinds = descriptor_pb2.FieldDescriptorProto
-    message.field.add(name="error_message", number=1, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
-    message.field.add(
-        name="infer_response",
-        number=2,
-        type=kinds.TYPE_MESSAGE,
-        type_name=".inference.ModelInferResponse",
-        label=kinds.LABEL_OPTIONAL,
-    )
-    pool = descriptor_pool.Default()
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(
-        pool.FindMessageTypeByName("quintet.triton.ModelStreamInferResponse")
     )

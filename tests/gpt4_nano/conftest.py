@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import unittest
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,18 +19,18 @@ def mock_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
         yield server
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker of the test's own."""
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One for all: a test reads what comes after it began, and leaves the topics' requests answered."""
     try:
         jars()
     except KafkaMissing as missing:
         if in_ci():
             raise
         raise unittest.SkipTest(str(missing)) from None
-    one = Broker(tmp_path / "kafka", free_port(), free_port())
+    one = Broker(tmp_path_factory.mktemp("kafka"), free_port(), free_port())
     one.start()
     try:
         yield one
     finally:
-        one.stop()
+        one.stop(kill=True)

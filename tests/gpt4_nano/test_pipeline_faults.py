@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import random
 import signal
 from collections.abc import Iterator
@@ -12,69 +11,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
 
 from hack.kafka import Broker
-from predictors.gpt4_nano.pipeline.messages import DLQ, RESULTS
 from tests.support import triton
-from tests.support.pipeline import Consumer, Outcomes, message, send
+from tests.support.pipeline import Outcomes, consuming, message, outcomes_from_now, send
 from tests.support.triton import Triton
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 MESSAGES, KEYS, KILLS = 5000, 40, 10
-QUICK = {"session_timeout": "3", "retry_base": "0.1", "retry_longest": "1", "call_timeout": "20"}
+QUICK = {"session_timeout": "2", "retry_base": "0.1", "retry_longest": "1", "call_timeout": "20"}
 
 
-@pytest.fixture
-def slow_triton(tmp_path: Path) -> Iterator[Triton]:
-    """A batch takes 50 ms, so that there is always work under way."""
-    with triton.running(tmp_path / "triton.txt", QUINTET_MOCK_BATCH_SECONDS="0.05") as server:
+@pytest.fixture(scope="module")
+def slow_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """A batch takes 20 ms, so that there is always work under way."""
+    log = tmp_path_factory.mktemp("slow") / "log.txt"
+    with triton.running(log, QUINTET_MOCK_BATCH_SECONDS="0.02") as server:
         yield server
 
 
-@contextlib.contextmanager
-def consuming(broker: Broker, server: Triton, log: Path) -> Iterator[Consumer]:
-    consumer = Consumer(broker.bootstrap, server.grpc, log, dict(QUICK))
-    consumer.start()
-    try:
-        yield consumer
-    finally:
-        if consumer.process is not None:
-            consumer.stop(signal.SIGKILL)
-
-
-async def committed(broker: Broker, least: int, seconds: float = 600) -> None:
-    """Returns when so many offsets of results and dead letters are taken; markers count as well."""
-    reader = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap)
-    await reader.start()
-    partitions = [TopicPartition(topic, number) for topic in (RESULTS, DLQ) for number in range(4)]
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    if sum((await reader.end_offsets(partitions)).values()) >= least:
-                        return
-                except Exception:  # while the broker is away
-                    pass
-                await asyncio.sleep(0.05)
-    finally:
-        await reader.stop()
-
-
-def requests(seed: int) -> tuple[list[tuple[str, bytes]], set[str], int]:
+def requests(seed: int, messages: int) -> tuple[list[tuple[str, bytes]], set[str], int]:
     """Messages with their keys, the ids of the good ones, and how many are poison (1 %)."""
     random_ = random.Random(seed)
-    poison = set(random_.sample(range(MESSAGES), MESSAGES // 100))
+    poison = set(random_.sample(range(messages), messages // 100))
     sent: list[tuple[str, bytes]] = []
     good: set[str] = set()
-    for number in range(MESSAGES):
+    for number in range(messages):
         key = f"key-{number % KEYS}"
         if number in poison:
             sent.append((key, random_.choice([b"{not json", b"\xff\xfe\x00", b"[]", b'{"payload": {}}'])))
             continue
-        request_id = f"{key}:{number:06d}"
+        request_id = f"{seed}:{key}:{number:06d}"
         good.add(request_id)
         sent.append((key, message(request_id, max_tokens=5)))
     return sent, good, len(poison)
@@ -104,27 +72,24 @@ async def test_nothing_is_lost_whatever_is_killed(
     broker: Broker, slow_triton: Triton, tmp_path: Path
 ) -> None:
     """The consumer killed ten times, the broker and Triton each once, while 5,000 messages pass."""
-    sent, good, poison = requests(seed=7)
-    await send(broker.bootstrap, sent)
-    random_ = random.Random(11)
-    moments = sorted(random_.sample(range(50, MESSAGES - 200), KILLS))
-    log = tmp_path / "consumer.txt"
-    with consuming(broker, slow_triton, log) as consumer:
-        consumer.wait_until_ready(180)
-        for number, moment in enumerate(moments):
-            await committed(broker, moment)
-            if number == 3:
-                await asyncio.to_thread(slow_triton.stop, kill=True)
-                await asyncio.to_thread(slow_triton.start)
-            if number == 6:
-                await asyncio.to_thread(broker.stop, kill=True)
-                await asyncio.to_thread(broker.start)
-            consumer.stop(signal.SIGKILL)
-            consumer.start()
-        outcomes = Outcomes(broker.bootstrap)
-        await outcomes.read(len(good) + poison, seconds=600)
-        check(outcomes, good, poison)
-        consumer.wait_until_ready(180)
+    sent, good, poison = requests(seed=7, messages=MESSAGES)
+    moments = sorted(random.Random(11).sample(range(50, MESSAGES - 200), KILLS))
+    with consuming(broker.bootstrap, slow_triton.grpc, tmp_path / "consumer.txt", **QUICK) as consumer:
+        async with outcomes_from_now(broker.bootstrap) as outcomes:
+            await send(broker.bootstrap, sent)
+            for number, moment in enumerate(moments):
+                await outcomes.read(moment)
+                if number == 3:
+                    await asyncio.to_thread(slow_triton.stop, kill=True)
+                    await asyncio.to_thread(slow_triton.start)
+                if number == 6:
+                    await asyncio.to_thread(broker.stop, kill=True)
+                    await asyncio.to_thread(broker.start)
+                consumer.stop(signal.SIGKILL)
+                consumer.start()
+            await outcomes.read_all(len(good) + poison, seconds=600)
+            check(outcomes, good, poison)
+        await asyncio.to_thread(consumer.wait_until_ready)
         assert consumer.stop() == 0
 
 
@@ -132,16 +97,14 @@ async def test_two_consumers_share_and_one_may_come_and_go(
     broker: Broker, slow_triton: Triton, tmp_path: Path
 ) -> None:
     """A second consumer joins, and the first one leaves by SIGTERM, both while messages pass."""
-    sent, good, poison = requests(seed=8)
-    await send(broker.bootstrap, sent)
-    with consuming(broker, slow_triton, tmp_path / "first.txt") as first:
-        first.wait_until_ready(180)
-        await committed(broker, 500)
-        with consuming(broker, slow_triton, tmp_path / "second.txt") as second:
-            second.wait_until_ready(180)
-            await committed(broker, 2500)
-            assert first.stop() == 0
-            outcomes = Outcomes(broker.bootstrap)
-            await outcomes.read(len(good) + poison, seconds=600)
-            check(outcomes, good, poison)
-            second.wait_until_ready(180)
+    sent, good, poison = requests(seed=8, messages=2000)
+    with consuming(broker.bootstrap, slow_triton.grpc, tmp_path / "first.txt", **QUICK) as first:
+        async with outcomes_from_now(broker.bootstrap) as outcomes:
+            await send(broker.bootstrap, sent)
+            await outcomes.read(200)
+            with consuming(broker.bootstrap, slow_triton.grpc, tmp_path / "second.txt", **QUICK) as second:
+                await outcomes.read(1000)
+                assert first.stop() == 0
+                await outcomes.read_all(len(good) + poison, seconds=600)
+                check(outcomes, good, poison)
+                await asyncio.to_thread(second.wait_until_ready)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
+from predictors.gpt4_nano.pipeline import topics
 from predictors.gpt4_nano.pipeline.messages import DLQ, REQUESTS, RESULTS
 from tests.support.servers import ROOT, free_port
 
@@ -94,37 +96,66 @@ async def send(bootstrap: str, values: Iterable[tuple[str | None, bytes]], **hea
 
 
 class Outcomes:
-    """All that is committed in the results and dead letters, read again and again."""
+    """What is committed in the results and dead letters after it was made."""
 
-    def __init__(self, bootstrap: str, partitions: int = 4) -> None:
-        self._bootstrap, self._partitions = bootstrap, partitions
+    def __init__(self, reader: AIOKafkaConsumer) -> None:
+        self._reader = reader
         self.results: list[Any] = []
         self.dead: list[Any] = []
 
+    @property
+    def count(self) -> int:
+        return len(self.results) + len(self.dead)
+
     async def read(self, count: int, seconds: float = 180) -> None:
         """Returns with ``count`` outcomes at least; fails when they do not come."""
-        reader = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, isolation_level="read_committed")
-        await reader.start()
-        try:
-            partitions = [
-                TopicPartition(topic, number)
-                for topic in (RESULTS, DLQ)
-                for number in range(self._partitions)
-            ]
-            reader.assign(partitions)
-            await reader.seek_to_beginning(*partitions)
-            self.results, self.dead = [], []
-            end = time.monotonic() + seconds
-            while len(self.results) + len(self.dead) < count:
-                assert time.monotonic() < end, f"{len(self.results)} results, {len(self.dead)} dead letters"
-                for partition, records in (await reader.getmany(timeout_ms=500)).items():
-                    (self.results if partition.topic == RESULTS else self.dead).extend(records)
-            while more := await reader.getmany(timeout_ms=1000):  # nothing may follow
-                for partition, records in more.items():
-                    (self.results if partition.topic == RESULTS else self.dead).extend(records)
-        finally:
-            await reader.stop()
+        end = time.monotonic() + seconds
+        while self.count < count:
+            assert time.monotonic() < end, f"{len(self.results)} results, {len(self.dead)} dead letters"
+            await self._take(500)
+
+    async def read_all(self, count: int, seconds: float = 180) -> None:
+        """As ``read``; and nothing may follow."""
+        await self.read(count, seconds)
+        while await self._take(1000):
+            pass
+
+    async def _take(self, milliseconds: int) -> bool:
+        arrived = await self._reader.getmany(timeout_ms=milliseconds)
+        for partition, records in arrived.items():
+            (self.results if partition.topic == RESULTS else self.dead).extend(records)
+        return bool(arrived)
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
         return [json.loads(record.value) for record in self.results]
+
+
+@contextlib.asynccontextmanager
+async def outcomes_from_now(bootstrap: str, partitions: int = 4) -> AsyncIterator[Outcomes]:
+    await topics.prepare(bootstrap, partitions, 1)
+    reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
+    await reader.start()
+    try:
+        reader.assign(
+            [TopicPartition(topic, number) for topic in (RESULTS, DLQ) for number in range(partitions)]
+        )
+        await reader.seek_to_end()
+        for partition in reader.assignment():
+            await reader.position(partition)
+        yield Outcomes(reader)
+    finally:
+        await reader.stop()
+
+
+@contextlib.contextmanager
+def consuming(bootstrap: str, triton: str, log: Path, **settings: str) -> Iterator[Consumer]:
+    """A ready consumer. It leaves in order, or whoever comes next would wait for its place."""
+    consumer = Consumer(bootstrap, triton, log, settings)
+    consumer.start()
+    try:
+        consumer.wait_until_ready()
+        yield consumer
+    finally:
+        if consumer.process is not None:
+            consumer.stop()

@@ -91,4 +91,4 @@ def running(log: Path, repository: Path = REPOSITORY, **environment: str) -> Ite
         triton.start()
         yield triton
     finally:
-        triton.stop()
+        triton.stop(kill=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -20,6 +21,8 @@ from predictors.gpt4_nano.backends.rows import (
     Outcome,
     Row,
 )
+
+logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 CANCEL_POLL_SECONDS = 0.05
@@ -75,7 +78,12 @@ class OpenAI:
                 answer.cancel()
                 return Cancelled()
             await asyncio.wait({answer}, timeout=CANCEL_POLL_SECONDS)
-        return answer.result()
+        try:
+            return answer.result()
+        except Exception:
+            # An answer of a shape that nobody thought of; the other rows are not to blame.
+            logger.exception("The provider's answer was not understood.")
+            return BackendFailed(_BAD_ANSWER)
 
     async def _tried(self, index: int, row: Row, audience: Audience) -> Outcome:
         pause = FIRST_PAUSE
@@ -151,13 +159,13 @@ class OpenAI:
                     if event.get("error"):
                         raise Retry(_NO_ANSWER)
                     yield event
-        except httpx.TransportError:
+        except httpx.HTTPError:
             raise Retry(_NO_ANSWER) from None
 
     async def _flagged(self, prompt: str) -> bool:
         try:
             response = await self._client.post(f"{self._base}/moderations", json={"input": prompt})
-        except httpx.TransportError:
+        except httpx.HTTPError:
             raise Retry(_NO_ANSWER) from None
         if response.status_code != 200:
             _raise(response)

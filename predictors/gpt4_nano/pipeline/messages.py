@@ -1,6 +1,7 @@
 """The messages' schemas, as published: bytes to a request, an outcome to bytes. Pure.
 
-Headers: ``schema-version`` (absent means 1), ``subject`` (who asked, set by the HTTP side), ``request-id``.
+Headers: ``schema-version`` (absent means 1); set by the HTTP side ``subject`` (who asked) and ``submission``
+(which time, as an id may be used again when its result's time is over); and ``request-id``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ REQUESTS, RESULTS, DLQ = "inference-requests", "inference-results", "inference-r
 VERSION = "1"
 MAX_TOKENS = 100
 MOST_ID_LENGTH = 200
+MOST_BYTES = 1_000_000
+"""Of a request that is sent over HTTP: what brokers take if nobody has told them otherwise."""
+_MOST_SHORT = 1000
 
 Headers = Sequence[tuple[str, bytes]]
+Key = tuple[str, str, str]
+"""Two requests with the same subject, request_id and submission are the same request."""
 
 
 class Poison(Exception):
@@ -35,11 +41,17 @@ class Request:
     subject: str
     row: Row | InvalidRow
     """What is asked, or why it is not allowed."""
+    submission: str = ""
 
     @property
-    def key(self) -> tuple[str, str]:
-        """Two requests with the same one are the same request."""
-        return self.subject, self.request_id
+    def key(self) -> Key:
+        return self.subject, self.request_id, self.submission
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What its outcome says about it."""
+        told = {"request-id": self.request_id, "subject": self.subject}
+        return {**told, "submission": self.submission} if self.submission else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,7 @@ class Outgoing:
 
 def parse(value: bytes | None, headers: Headers) -> Request:
     """Raises Poison."""
-    known = {name: content.decode(errors="replace") for name, content in headers}
+    known = _texts(headers)
     version = known.get("schema-version", VERSION)
     if version != VERSION:
         raise Poison("unknown_schema_version", f"schema-version is {version!r}; this reads {VERSION}.")
@@ -63,7 +75,16 @@ def parse(value: bytes | None, headers: Headers) -> Request:
     if not isinstance(request_id, str) or not 1 <= len(request_id) <= MOST_ID_LENGTH:
         raise Poison("no_request_id", f"request_id must be a string of 1 to {MOST_ID_LENGTH} characters.")
     payload = document.get("payload")
-    return Request(request_id, known.get("subject", ""), _row(payload, request_id))
+    row = _row(payload, request_id)
+    return Request(request_id, known.get("subject", ""), row, known.get("submission", ""))
+
+
+def key_of(headers: Headers) -> Key | None:
+    """Of the request whose outcome has these headers; None where the request could not be read."""
+    known = _texts(headers)
+    if "request-id" not in known:
+        return None
+    return known.get("subject", ""), known["request-id"], known.get("submission", "")
 
 
 def read_payload(payload: Any, request_id: str) -> Row:
@@ -72,8 +93,8 @@ def read_payload(payload: Any, request_id: str) -> Row:
         raise InvalidRow("payload", "must be an object")
     fields = {"max_tokens": MAX_TOKENS, **payload}
     for name in ("frequency_penalty", "presence_penalty"):
-        if (value := fields.pop(name, None)) not in (None, 0):
-            raise InvalidRow(f"payload.{name}", f"must be 0, not {value!r}: the model has no such penalty")
+        if fields.pop(name, None) not in (None, 0):
+            raise InvalidRow(f"payload.{name}", "must be 0: the model has no such penalty")
     known = {"prompt", "max_tokens", "temperature", "top_p", "stop", "seed"}
     for name in fields:
         if name not in known:
@@ -124,12 +145,30 @@ def failure(request_id: str, error: str, error_type: str, timestamp: float) -> d
 
 
 def result(request: Request, body: Mapping[str, Any], key: bytes | None) -> Outgoing:
-    headers = (
-        ("schema-version", VERSION.encode()),
-        ("request-id", request.request_id.encode()),
-        ("subject", request.subject.encode()),
-    )
-    return Outgoing(RESULTS, orjson.dumps(body), key, headers)
+    told = {"schema-version": VERSION, **request.headers}
+    return Outgoing(RESULTS, orjson.dumps(body), key, _encoded(told))
+
+
+def told(
+    topic: str, value: bytes | None, headers: Headers, timestamp: float
+) -> tuple[str, str, dict[str, Any]] | None:
+    """Subject, request_id and result of an outcome; None for a request that could not be read.
+
+    Raises ValueError for what is no outcome.
+    """
+    key = key_of(headers)
+    if key is None:
+        return None
+    subject, request_id, _ = key
+    if topic != DLQ:
+        body = orjson.loads(value or b"")
+        if not isinstance(body, dict) or not isinstance(body.get("success"), bool):
+            raise ValueError("A result is an object with success.")
+        return subject, request_id, body
+    known = _texts(headers)
+    kind = "timeout" if known.get("dlq-reason") == "exhausted_timeout" else "unexpected"
+    text = known.get("dlq-message", "The request could not be answered.")
+    return subject, request_id, failure(request_id, text, kind, timestamp)
 
 
 def dead_letter(
@@ -156,9 +195,33 @@ def dead_letter(
         "dlq-timestamp": f"{timestamp:.3f}",
     }
     if request is not None:
-        told |= {"request-id": request.request_id, "subject": request.subject}
+        told |= request.headers
     kept = tuple((name, content) for name, content in headers if name not in told)
-    return Outgoing(DLQ, value or b"", key, (*kept, *((name, text.encode()) for name, text in told.items())))
+    return Outgoing(DLQ, value or b"", key, (*kept, *_encoded(told)))
+
+
+def shortened(outgoing: Outgoing, timestamp: float) -> Outgoing:
+    """In place of a message that is larger than the broker takes: who and why, without what was said."""
+    own = {"schema-version", "request-id", "subject", "submission"}
+    headers = tuple(
+        (name, content)
+        for name, content in outgoing.headers
+        if (name in own or name.startswith("dlq-")) and len(content) <= _MOST_SHORT
+    )
+    key = outgoing.key if len(outgoing.key or b"") <= _MOST_SHORT else None
+    if outgoing.topic == DLQ:
+        return Outgoing(DLQ, b"", key, (*headers, *_encoded({"dlq-omitted-bytes": str(len(outgoing.value))})))
+    request_id = _texts(outgoing.headers)["request-id"]
+    body = failure(request_id, "The result is larger than the broker takes.", "unexpected", timestamp)
+    return Outgoing(outgoing.topic, orjson.dumps(body), key, headers)
+
+
+def _texts(headers: Headers) -> dict[str, str]:
+    return {name: content.decode(errors="replace") for name, content in headers}
+
+
+def _encoded(headers: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, text.encode()) for name, text in headers.items())
 
 
 def _document(value: bytes) -> dict[str, Any]:

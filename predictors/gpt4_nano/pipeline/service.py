@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import time
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 _POLL_MS = 200
 _WATCH_SECONDS = 1.0
 _BEAT_SECONDS = 30.0
+_SILENT_SECONDS = 10.0
+"""Without an answer of Kafka's, which is asked every _WATCH_SECONDS."""
 
 
 class Service:
@@ -33,8 +36,10 @@ class Service:
         self._settings, self._metrics = settings, metrics
         self._workers: dict[TopicPartition, PartitionWorker] = {}
         self._model: Triton | None = None
+        self._answerer: Answerer | None = None
         self._model_ready = self._joined = False
         self._beat = time.monotonic()
+        self._heard = -math.inf
         self._stopping = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         metrics.ready.set_function(lambda: self.ready)
@@ -42,8 +47,8 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether the loop still turns."""
-        return time.monotonic() - self._beat < _BEAT_SECONDS
+        """Whether the loop that reads still turns; connecting may take as long as Kafka is away."""
+        return self._consumer is None or time.monotonic() - self._beat < _BEAT_SECONDS
 
     @property
     def ready(self) -> bool:
@@ -54,6 +59,7 @@ class Service:
         late = [str(worker.partition.partition) for worker in self._workers.values() if not worker.working]
         found = {
             "stopping": self._stopping.is_set(),
+            "Kafka does not answer": time.monotonic() - self._heard > _SILENT_SECONDS,
             "no place in the consumer group": not self._joined,
             "Triton is not ready": not self._model_ready,
             f"partitions {', '.join(late)} are beginning": bool(late),
@@ -69,8 +75,10 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         self._model = Triton(self._settings.triton_url.removeprefix("http://").removeprefix("grpc://"))
+        self._answerer = Answerer(self._model, self._settings, self._metrics)
         monitor = _Monitor(self, self._metrics, self._settings)
-        watching = [asyncio.create_task(monitor.serve()), asyncio.create_task(self._watch())]
+        serving = asyncio.create_task(monitor.serve())
+        watching = [asyncio.create_task(self._watch_model()), asyncio.create_task(self._watch_kafka())]
         try:
             if consumer := await self._connect():
                 try:
@@ -80,8 +88,9 @@ class Service:
                     await consumer.stop()
         finally:
             monitor.should_exit = True
-            watching[1].cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(serving, *watching, return_exceptions=True)
             await self._model.close()
 
     async def _connect(self) -> AIOKafkaConsumer | None:
@@ -105,12 +114,11 @@ class Service:
                 )
                 await consumer.start()
                 consumer.subscribe([REQUESTS], listener=_Listener(self))
-                self._consumer = consumer
+                self._beat, self._consumer = time.monotonic(), consumer
                 return consumer
             except Exception as fault:
                 await consumer.stop()
                 logger.warning("Kafka cannot be used yet: %s: %s", type(fault).__name__, fault)
-            self._beat = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
@@ -132,11 +140,10 @@ class Service:
 
     async def join(self, partitions: set[TopicPartition]) -> None:
         assert self._consumer is not None
-        assert self._model is not None
+        assert self._answerer is not None
         for partition in partitions:
             self._consumer.pause(partition)  # until its worker knows where to begin
-            answerer = Answerer(self._model, self._settings, self._metrics)
-            worker = PartitionWorker(partition, self._consumer, answerer, self._settings, self._metrics)
+            worker = PartitionWorker(partition, self._consumer, self._answerer, self._settings, self._metrics)
             self._workers[partition] = worker
             gauge = self._metrics.lag.labels(str(partition.partition))
             gauge.set_function(lambda worker=worker: self._lag(worker))
@@ -156,10 +163,19 @@ class Service:
             with contextlib.suppress(KeyError):
                 self._metrics.lag.remove(str(worker.partition.partition))
 
-    async def _watch(self) -> None:
+    async def _watch_model(self) -> None:
         assert self._model is not None
         while True:
             self._model_ready = await self._model.ready()
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _watch_kafka(self) -> None:
+        while True:
+            with contextlib.suppress(Exception):
+                if self._consumer is not None:
+                    async with asyncio.timeout(_SILENT_SECONDS):
+                        await self._consumer.topics()
+                    self._heard = time.monotonic()
             await asyncio.sleep(_WATCH_SECONDS)
 
     def _lag(self, worker: PartitionWorker) -> float:

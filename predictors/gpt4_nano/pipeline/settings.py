@@ -7,7 +7,16 @@ from pydantic import AliasChoices, Field
 from predictors.runtime.settings import RuntimeSettings
 
 
-class PipelineSettings(RuntimeSettings):
+class TopicSettings(RuntimeSettings):
+    """For topics that are missing: the consumer service or the HTTP side makes them, whoever comes first."""
+
+    kafka_partitions: int = Field(4, ge=1)
+    """Partitions of the request topic, where it is missing and is made."""
+    kafka_replicas: int = Field(1, ge=1)
+    """Copies of each partition, where topics are made; 3 where there are three brokers."""
+
+
+class PipelineSettings(TopicSettings):
     kafka_bootstrap_servers: str = Field(
         default="localhost:9092",
         validation_alias=AliasChoices(
@@ -21,10 +30,6 @@ class PipelineSettings(RuntimeSettings):
     """gRPC address of Triton (``TRITON_URL``)."""
     kafka_group: str = "gpt4-nano-triton-consumer-group"
     """Consumer group; also the beginning of the transactional ids."""
-    kafka_partitions: int = Field(4, ge=1)
-    """Partitions of the request topic, where it is missing and is made."""
-    kafka_replicas: int = Field(1, ge=1)
-    """Copies of each partition, where topics are made; 3 where there are three brokers."""
     window: int = Field(32, ge=1)
     """Most messages of one partition under way at a time."""
     max_in_flight: int = Field(64, ge=1)

@@ -1,8 +1,9 @@
 """Where the HTTP side keeps what became of a request: SQLite in one file, or Redis for many replicas.
 
-A request is claimed before it is sent, so that two callers cannot both send it; a claim whose holder never
-heard from the broker may be taken over after its lease. Results stay until their time is over, however often
-they are read. Everything is kept below its subject: nobody finds another one's.
+A request is claimed before it is sent, so that two callers cannot both send it. A claim whose holder never
+heard from the broker may be taken over after its lease, and is then the same submission: should the broker
+have both, one is answered. Results stay until their time is over, however often they are read; then the id is
+free, for another submission. Everything is kept below its subject: nobody finds another one's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,8 +40,8 @@ class Entry:
 
 
 class ResultStore(Protocol):
-    async def claim(self, subject: str, request_id: str, lease: float) -> Entry | None:
-        """None when it is the caller's to send, for ``lease`` seconds; else what there is already."""
+    async def claim(self, subject: str, request_id: str, lease: float) -> str | Entry:
+        """The submission, when it is the caller's to send, for ``lease`` seconds; else what there is."""
         ...
 
     async def sent(self, subject: str, request_id: str) -> None:
@@ -65,13 +67,13 @@ def open_store(url: str, ttl: float) -> ResultStore:
 
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS results (
+CREATE TABLE IF NOT EXISTS requests (
   subject TEXT NOT NULL, request_id TEXT NOT NULL, state TEXT NOT NULL,
-  lease REAL NOT NULL, expires REAL NOT NULL, body BLOB,
+  lease REAL NOT NULL, expires REAL NOT NULL, submission TEXT NOT NULL, body BLOB,
   PRIMARY KEY (subject, request_id)
 ) WITHOUT ROWID
 """
-_PUT = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)"
+_PUT = "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SWEEP_SECONDS = 60.0
 
 
@@ -83,16 +85,17 @@ class SQLiteStore:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(_SCHEMA)
-        self._db.execute("CREATE INDEX IF NOT EXISTS results_expires ON results (expires)")
+        self._db.execute("CREATE INDEX IF NOT EXISTS requests_expire ON requests (expires)")
 
-    async def claim(self, subject: str, request_id: str, lease: float) -> Entry | None:
-        def work(now: float) -> Entry | None:
+    async def claim(self, subject: str, request_id: str, lease: float) -> str | Entry:
+        def work(now: float) -> str | Entry:
             found = self._find(subject, request_id, now)
             if found is not None and not (found[0] == State.SENDING and found[1] <= now):
-                return Entry(State(found[0]), orjson.loads(found[2]) if found[2] else None)
-            row = (subject, request_id, State.SENDING, now + lease, now + self._ttl, None)
+                return Entry(State(found[0]), orjson.loads(found[3]) if found[3] else None)
+            submission = found[2] if found is not None else _submission()
+            row = (subject, request_id, State.SENDING, now + lease, now + self._ttl, submission, None)
             self._db.execute(_PUT, row)
-            return None
+            return submission
 
         return await self._do(work)
 
@@ -104,12 +107,12 @@ class SQLiteStore:
 
     async def finish(self, subject: str, request_id: str, body: Body) -> None:
         row = (subject, request_id, State.DONE, 0.0)
-        await self._do(lambda now: self._db.execute(_PUT, (*row, now + self._ttl, orjson.dumps(body))))
+        await self._do(lambda now: self._db.execute(_PUT, (*row, now + self._ttl, "", orjson.dumps(body))))
 
     async def get(self, subject: str, request_id: str) -> Entry | None:
         def work(now: float) -> Entry | None:
             found = self._find(subject, request_id, now)
-            return Entry(State(found[0]), orjson.loads(found[2]) if found[2] else None) if found else None
+            return Entry(State(found[0]), orjson.loads(found[3]) if found[3] else None) if found else None
 
         return await self._do(work)
 
@@ -117,15 +120,16 @@ class SQLiteStore:
         with self._lock:
             self._db.close()
 
-    def _find(self, subject: str, request_id: str, now: float) -> tuple[str, float, bytes | None] | None:
+    def _find(self, subject: str, request_id: str, now: float) -> tuple[str, float, str, bytes | None] | None:
         return self._db.execute(
-            "SELECT state, lease, body FROM results WHERE subject = ? AND request_id = ? AND expires > ?",
+            "SELECT state, lease, submission, body FROM requests"
+            " WHERE subject = ? AND request_id = ? AND expires > ?",
             (subject, request_id, now),
         ).fetchone()
 
     def _move(self, subject: str, request_id: str, state: State, now: float) -> None:
         self._db.execute(
-            "UPDATE results SET state = ?, lease = ? WHERE subject = ? AND request_id = ? AND state = ?",
+            "UPDATE requests SET state = ?, lease = ? WHERE subject = ? AND request_id = ? AND state = ?",
             (state, now, subject, request_id, State.SENDING),
         )
 
@@ -139,7 +143,7 @@ class SQLiteStore:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 if now - self._swept > _SWEEP_SECONDS:
-                    self._db.execute("DELETE FROM results WHERE expires <= ?", (now,))
+                    self._db.execute("DELETE FROM requests WHERE expires <= ?", (now,))
                     self._swept = now
                 value = work(now)
             except BaseException:
@@ -149,20 +153,27 @@ class SQLiteStore:
             return value
 
 
-# In one step each, as replicas race: KEYS[1] the entry; ARGV a new value, now, seconds to keep.
+# In one step each, as replicas race. KEYS: the entry. ARGV: new submission, end of lease, now, milliseconds.
 _CLAIM = """
+local submission = ARGV[1]
 local found = redis.call('GET', KEYS[1])
 if found then
   local entry = cjson.decode(found)
-  if not (entry.state == 'sending' and entry.lease <= tonumber(ARGV[2])) then return found end
+  if not (entry.state == 'sending' and entry.lease <= tonumber(ARGV[3])) then return found end
+  submission = entry.submission
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
-return false
+local entry = {state = 'sending', lease = tonumber(ARGV[2]), submission = submission}
+redis.call('SET', KEYS[1], cjson.encode(entry), 'PX', ARGV[4])
+return {submission}
 """
+# ARGV: new state, end of lease.
 _MOVE = """
 local found = redis.call('GET', KEYS[1])
-if found and cjson.decode(found).state == 'sending' then
-  redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
+if not found then return false end
+local entry = cjson.decode(found)
+if entry.state == 'sending' then
+  entry.state, entry.lease = ARGV[1], tonumber(ARGV[2])
+  redis.call('SET', KEYS[1], cjson.encode(entry), 'KEEPTTL')
 end
 return false
 """
@@ -176,24 +187,25 @@ class RedisStore:
         self._redis: Any = Redis.from_url(url)
         self._milliseconds = max(1, int(ttl * 1000))
 
-    async def claim(self, subject: str, request_id: str, lease: float) -> Entry | None:
+    async def claim(self, subject: str, request_id: str, lease: float) -> str | Entry:
         now = time.time()
-        value = _value(State.SENDING, now + lease)
-        arguments = (_key(subject, request_id), value, now, self._milliseconds)
-        return _entry(await self._redis.eval(_CLAIM, 1, *arguments))
+        arguments = (_submission(), now + lease, now, self._milliseconds)
+        found = await self._redis.eval(_CLAIM, 1, _key(subject, request_id), *arguments)
+        return found[0].decode() if isinstance(found, list) else _entry(found)
 
     async def sent(self, subject: str, request_id: str) -> None:
-        await self._redis.eval(_MOVE, 1, _key(subject, request_id), _value(State.PENDING, 0))
+        await self._redis.eval(_MOVE, 1, _key(subject, request_id), State.PENDING, 0)
 
     async def give_up(self, subject: str, request_id: str) -> None:
-        await self._redis.eval(_MOVE, 1, _key(subject, request_id), _value(State.SENDING, 0))
+        await self._redis.eval(_MOVE, 1, _key(subject, request_id), State.SENDING, 0)
 
     async def finish(self, subject: str, request_id: str, body: Body) -> None:
-        value = _value(State.DONE, 0, body)
+        value = orjson.dumps({"state": State.DONE, "body": body})
         await self._redis.set(_key(subject, request_id), value, px=self._milliseconds)
 
     async def get(self, subject: str, request_id: str) -> Entry | None:
-        return _entry(await self._redis.get(_key(subject, request_id)))
+        found = await self._redis.get(_key(subject, request_id))
+        return _entry(found) if found is not None else None
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -204,12 +216,10 @@ def _key(subject: str, request_id: str) -> str:
     return f"quintet:gpt4_nano:{len(subject)}:{subject}:{request_id}"
 
 
-def _value(state: State, lease: float, body: Body | None = None) -> bytes:
-    return orjson.dumps({"state": state, "lease": lease, "body": body})
-
-
-def _entry(value: bytes | None) -> Entry | None:
-    if value is None:
-        return None
+def _entry(value: bytes) -> Entry:
     document = orjson.loads(value)
-    return Entry(State(document["state"]), document["body"])
+    return Entry(State(document["state"]), document.get("body"))
+
+
+def _submission() -> str:
+    return uuid.uuid4().hex

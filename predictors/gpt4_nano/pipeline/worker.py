@@ -17,18 +17,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from predictors.gpt4_nano.pipeline import messages
 from predictors.gpt4_nano.pipeline.answering import Answerer, Outcome
 from predictors.gpt4_nano.pipeline.messages import Poison
 from predictors.gpt4_nano.pipeline.metrics import PipelineMetrics
-from predictors.gpt4_nano.pipeline.seen import Seen
+from predictors.gpt4_nano.pipeline.seen import Seen, read_back
 from predictors.gpt4_nano.pipeline.settings import PipelineSettings
 
 logger = logging.getLogger(__name__)
-
-_READ_SECONDS = 60.0
 
 
 @dataclass
@@ -55,6 +54,8 @@ class PartitionWorker:
         self._settings, self._metrics = settings, metrics
         self._arrived: asyncio.Queue[Any] = asyncio.Queue()
         self._pending: deque[Pending] = deque()
+        self._alone_until = self._too_large = -1
+        """Offsets: outcomes up to the first are sent each by itself, that of the second in short."""
         self._stopping = asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
@@ -107,7 +108,7 @@ class PartitionWorker:
         )
         try:
             await producer.start()  # from here on a former holder of the partition can commit nothing
-            seen = await self._settled()
+            seen = await read_back(self._settings, self.partition.partition)
             offset = await self._consumer.committed(self.partition)
             self.next_offset = offset
             if offset is None:
@@ -188,24 +189,17 @@ class PartitionWorker:
             answered.append((pending.record, pending.answer.result()))
         if not answered:
             return
+        if answered[0][0].offset <= self._alone_until:
+            answered = answered[:1]
         last = answered[-1][0].offset
-        async with producer.transaction():
-            sent = [
-                await producer.send(
-                    outcome.outgoing.topic,
-                    outcome.outgoing.value,
-                    key=outcome.outgoing.key,
-                    # The request's own, so that the results of a partition are its memory of what is done.
-                    partition=self.partition.partition,
-                    headers=list(outcome.outgoing.headers),
-                )
-                for _, outcome in answered
-                if outcome.outgoing is not None
-            ]
-            await asyncio.gather(*sent)
-            await producer.send_offsets_to_transaction(
-                {self.partition: OffsetAndMetadata(last + 1, "")}, self._settings.kafka_group
-            )
+        try:
+            await self._commit(producer, answered, last + 1)
+        except MessageSizeTooLargeError:
+            if len(answered) == 1:
+                self._too_large = last
+            # Which one it is shows when each is sent by itself.
+            self._alone_until = max(last, self._alone_until)
+            raise
         now = time.time()
         for record, outcome in answered:
             self._pending.popleft()
@@ -214,36 +208,31 @@ class PartitionWorker:
         self._metrics.in_flight.dec(len(answered))
         self.next_offset = last + 1
 
-    async def _settled(self) -> Seen:
-        """The requests whose outcomes stand in this partition of the results and the dead letters."""
-        seen = Seen(self._settings.dedupe_window)
-        if not self._settings.dedupe_window:
-            return seen
-        number = self.partition.partition
-        sources = [TopicPartition(topic, number) for topic in (messages.DLQ, messages.RESULTS)]
-        reader = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap_servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-        )
-        await reader.start()
-        try:
-            async with asyncio.timeout(_READ_SECONDS):
-                reader.assign(sources)
-                ends = await reader.end_offsets(sources)
-                begins = await reader.beginning_offsets(sources)
-                for source in sources:
-                    reader.seek(source, max(begins[source], ends[source] - 2 * self._settings.dedupe_window))
-                while any([await reader.position(source) < ends[source] for source in sources]):
-                    for records in (await reader.getmany(timeout_ms=200)).values():
-                        for record in records:
-                            headers = dict(record.headers)
-                            if "request-id" in headers:
-                                subject = headers.get("subject", b"").decode()
-                                seen.add((subject, headers["request-id"].decode()))
-        finally:
-            await reader.stop()
-        return seen
+    async def _commit(
+        self, producer: AIOKafkaProducer, answered: list[tuple[Any, Outcome]], offset: int
+    ) -> None:
+        """All of it or nothing."""
+        async with producer.transaction():
+            sent: list[Any] = []
+            for record, outcome in answered:
+                if (outgoing := outcome.outgoing) is None:
+                    continue
+                if record.offset == self._too_large:
+                    outgoing = messages.shortened(outgoing, time.time())
+                sent.append(
+                    await producer.send(
+                        outgoing.topic,
+                        outgoing.value,
+                        key=outgoing.key,
+                        # The request's own: the results of a partition are its memory of what is done.
+                        partition=self.partition.partition,
+                        headers=list(outgoing.headers),
+                    )
+                )
+            await asyncio.gather(*sent)
+            await producer.send_offsets_to_transaction(
+                {self.partition: OffsetAndMetadata(offset, "")}, self._settings.kafka_group
+            )
 
 
 async def _settled(outcome: Outcome) -> Outcome:

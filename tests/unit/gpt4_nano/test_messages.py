@@ -8,7 +8,7 @@ import pytest
 
 from predictors.gpt4_nano.backends.rows import Completion, InvalidRow, Row
 from predictors.gpt4_nano.pipeline import messages
-from predictors.gpt4_nano.pipeline.messages import Poison, parse
+from predictors.gpt4_nano.pipeline.messages import DLQ, RESULTS, Poison, parse
 from predictors.gpt4_nano.pipeline.seen import Seen
 
 
@@ -24,7 +24,7 @@ def test_a_published_request_with_all_its_fields() -> None:
     }
     request = parse(json.dumps({"request_id": "a", "payload": payload}).encode(), [("subject", b"bo")])
     assert request.row == Row("Hi", 7, 0.1, 0.9, (), None, "a")
-    assert request.key == ("bo", "a")
+    assert request.key == ("bo", "a", "")
 
 
 def test_the_published_defaults() -> None:
@@ -96,8 +96,73 @@ def test_a_dead_letter_is_the_message_as_it_came_and_says_why() -> None:
     assert (headers["dlq-partition"], headers["dlq-offset"]) == (b"2", b"40")
 
 
+def test_an_id_that_is_submitted_again_is_another_request() -> None:
+    value = b'{"request_id": "a", "payload": {"prompt": "Hi"}}'
+    first, second = (parse(value, [("subject", b"bo"), ("submission", which)]) for which in (b"1", b"2"))
+    assert first.key != second.key
+    outcome = messages.result(first, messages.failure("a", "no", "validation", 1.0), b"k")
+    assert messages.key_of(outcome.headers) == first.key
+
+
+@pytest.mark.parametrize(
+    ("topic", "value", "headers", "result"),
+    [
+        (
+            RESULTS,
+            b'{"success": true, "output": {}}',
+            [("request-id", b"a")],
+            {"success": True, "output": {}},
+        ),
+        (
+            DLQ,
+            b"\xff",
+            [("request-id", b"a"), ("dlq-reason", b"exhausted_timeout"), ("dlq-message", b"Late.")],
+            messages.failure("a", "Late.", "timeout", 7.0),
+        ),
+    ],
+)
+def test_what_the_asker_is_told(topic: str, value: bytes, headers: list, result: dict) -> None:
+    assert messages.told(topic, value, headers, 7.0) == ("", "a", result)
+
+
+def test_of_an_unreadable_request_nobody_is_told() -> None:
+    assert messages.told(DLQ, b"{", [("dlq-reason", b"malformed_json")], 7.0) is None
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b"\xff", b"[]", b"{}", b'{"success": 1}'])
+def test_what_others_put_beside_the_results_is_none(value: bytes | None) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        messages.told(RESULTS, value, [("request-id", b"a")], 7.0)
+
+
+def test_in_short() -> None:
+    """What stands for a message that the broker does not take says who and why."""
+    request = parse(b'{"request_id": "a", "payload": {"prompt": "Hi"}}', [("subject", b"bo")])
+    big = messages.result(request, {"success": True, "output": "x" * 10_000}, b"k" * 2000)
+    short = messages.shortened(big, 3.0)
+    assert (short.topic, short.key) == (RESULTS, None)
+    assert json.loads(short.value)["error_type"] == "unexpected"
+    assert messages.key_of(short.headers) == request.key
+
+    letter = messages.dead_letter(
+        b"x" * 10_000,
+        b"k",
+        [("trace", b"t" * 10_000)],
+        reason="malformed_json",
+        message="no",
+        source=("inference-requests", 2, 40),
+        attempts=0,
+        timestamp=1.0,
+    )
+    short = messages.shortened(letter, 3.0)
+    assert (short.topic, short.value, short.key) == (DLQ, b"", b"k")
+    assert dict(short.headers)["dlq-omitted-bytes"] == b"10000"
+    assert dict(short.headers)["dlq-offset"] == b"40"
+    assert "trace" not in dict(short.headers)
+
+
 def test_the_last_so_many_requests_are_remembered() -> None:
     seen = Seen(2)
-    assert [seen.add(("s", name)) for name in "abac"] == [True, True, False, True]
-    assert seen.add(("s", "a"))  # forgotten when c came
+    assert [seen.add(("s", name, "")) for name in "abac"] == [True, True, False, True]
+    assert seen.add(("s", "a", ""))  # forgotten when c came
     assert len(seen) == 2

@@ -56,7 +56,7 @@ def ids(request: pytest.FixtureRequest) -> str:
 async def test_a_request_s_way(store: ResultStore, request: pytest.FixtureRequest) -> None:
     key = ("ann", ids(request))
     assert await store.get(*key) is None
-    assert await store.claim(*key, 30) is None
+    assert isinstance(await store.claim(*key, 30), str)
     assert await store.get(*key) == Entry(State.SENDING)
     await store.sent(*key)
     assert await store.claim(*key, 30) == Entry(State.PENDING)
@@ -70,24 +70,25 @@ async def test_of_many_who_claim_one_gets_it(url: str, request: pytest.FixtureRe
     stores = [open_store(url, TTL) for _ in range(4)]
     key = ("ann", ids(request))
     claims = await asyncio.gather(*(one.claim(*key, 30) for one in stores for _ in range(8)))
-    assert claims.count(None) == 1
+    assert len([claim for claim in claims if isinstance(claim, str)]) == 1
     for one in stores:
         await one.close()
 
 
 async def test_a_claim_that_was_given_up_is_free(store: ResultStore, request: pytest.FixtureRequest) -> None:
     key = ("ann", ids(request))
-    assert await store.claim(*key, 30) is None
+    submission = await store.claim(*key, 30)
     assert await store.claim(*key, 30) == Entry(State.SENDING)
     await store.give_up(*key)
-    assert await store.claim(*key, 30) is None
+    assert await store.claim(*key, 30) == submission, "the broker may have it: it is the same one"
 
 
 async def test_a_claim_s_lease_ends(store: ResultStore, request: pytest.FixtureRequest) -> None:
     """Whoever claimed it and died before the broker heard of it blocks nobody for ever."""
     key = ("ann", ids(request))
-    assert await store.claim(*key, 0) is None
-    assert await store.claim(*key, 30) is None
+    submission = await store.claim(*key, 0)
+    assert await store.claim(*key, 30) == submission
+    assert isinstance(submission, str)
 
 
 async def test_a_result_that_came_first_stays(store: ResultStore, request: pytest.FixtureRequest) -> None:
@@ -120,3 +121,17 @@ async def test_what_is_kept_outlives_the_process_and_ends_with_its_time(
     while await again.get(*key) is not None:
         assert time.monotonic() < end
     await again.close()
+
+
+async def test_when_its_time_is_over_an_id_is_free_for_another_submission(
+    url: str, request: pytest.FixtureRequest
+) -> None:
+    store, key = open_store(url, 0.01), ("ann", ids(request))
+    first = await store.claim(*key, 30)
+    end = time.monotonic() + 10
+    while await store.get(*key) is not None:
+        assert time.monotonic() < end
+    second = await store.claim(*key, 30)
+    assert isinstance(second, str)
+    assert second != first
+    await store.close()
