@@ -115,6 +115,12 @@ def test_a_job_is_taken_at_once_and_told_to_its_end(http: httpx.Client) -> None:
     assert [int(one["id"]) for one in told if "id" in one] == list(range(1, len(told)))
 
 
+def test_the_estimate_follows_the_rate_that_was_measured(http: httpx.Client) -> None:
+    events(http, post(http, [f"text {n}" for n in range(100)]))
+    accepted = http.post("/evaluate", json={"items": [item()] * 50}).json()
+    assert 0 < accepted["estimated_time_seconds"] < 50 * 2.0, "two seconds a text are for want of a rate"
+
+
 def test_a_stream_resumes_behind_the_last_event_with_no_gap_and_no_repeat(http: httpx.Client) -> None:
     job = post(http, [f"text {n}" for n in range(45)])
     whole = [one for one in events(http, job) if "id" in one]

@@ -1,13 +1,10 @@
-"""A worker in a process of its own, over a real store, with a rule for an engine: to be killed.
-
-``python -m tests.support.job_worker STORE LEASE``. Prints ``event ID`` for every event it hears of.
-"""
+"""A worker in a process of its own, over a real store, with a rule for an engine: to be killed."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from predictors.text_evaluator.evaluation import Outcome
@@ -32,20 +29,20 @@ async def mark(fields: dict[str, str]) -> Outcome:
     return rule(fields["respuesta"])
 
 
-async def work(address: str, lease: float) -> None:
+def run(address: str, lease: float, tell: Connection) -> None:
+    """Until it is killed; sends the name of every event it hears of."""
+    asyncio.run(_work(address, lease, tell))
+
+
+async def _work(address: str, lease: float, tell: Connection) -> None:
     store = open_store(address, lease)
     worker = Worker(store, mark, slots=4, batch=3, lease=lease, ttl=3600, cleanup=3600)
 
     def hear(job_id: str, events: Sequence[Event]) -> None:
         worker.hear(job_id, events)
         for event in events:
-            sys.stdout.write(f"event {event.id} {event.name}\n")
-            sys.stdout.flush()
+            tell.send(event.name)
 
     await store.open(hear)
     async with worker.working():
         await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], float(sys.argv[2])))

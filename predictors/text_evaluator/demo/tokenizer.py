@@ -15,10 +15,10 @@ BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 def train(texts: Iterable[str], size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")  # pyright: ignore[reportAttributeAccessIssue]
-    # Pieces keep within words, and every digit is one by itself: a mark is one token.
+    # Pieces keep within words, and a digit is one by itself, so that a mark is; 3r, of a course, is one too.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [
-            pre_tokenizers.Split(Regex(r"\d|\n+|[\"{}:,.]"), "isolated"),
+            pre_tokenizers.Split(Regex(r"\d(?![rntè])|\n+|[\"{}:,.]"), "isolated"),
             pre_tokenizers.Split("▁", "merged_with_next"),
         ]
     )

@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,6 +96,7 @@ class SqliteStore:
 
     async def remove(self, job_id: str) -> Job | None:
         job, events = await self._run(self._remove, job_id)
+        await self._run(self._wipe)
         if job is not None:
             self._held.discard(job_id)
             self._listener(job_id, events)
@@ -118,14 +119,16 @@ class SqliteStore:
             self._held.discard(job_id)
             return None
         job, events = told
-        if job.state.ended:
-            self._held.discard(job_id)
         if events:
             self._listener(job_id, events)
+        if job.state.ended:
+            self._held.discard(job_id)
+            await self._run(self._wipe)
         return job
 
     async def expire(self, ttl: float) -> int:
         gone = await self._run(self._expire, ttl)
+        await self._run(self._wipe)
         for job_id in gone:
             self._listener(job_id, ())
         return len(gone)
@@ -277,6 +280,11 @@ class SqliteStore:
                 db.execute("UPDATE jobs SET state = ?, key = NULL WHERE id = ?", (State.EXPIRED, job_id))
             db.execute("DELETE FROM jobs WHERE ended < ?", (now - 2 * ttl,))
             return gone
+
+    def _wipe(self) -> None:
+        """What was forgotten leaves the log too: there it would stay until something is written over it."""
+        with suppress(sqlite3.OperationalError):  # a full disk: the next time, then
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _totals(self) -> Totals:
         jobs = {State(s): n for s, n in self._all("SELECT state, count(*) FROM jobs GROUP BY state")}

@@ -130,7 +130,6 @@ class Worker:
                 self._on_totals(await self._store.totals())
             except StoreUnavailable as error:
                 logger.warning("%s", error.message)
-            # Not wait_for: before Python 3.12 it forgets that it was cancelled when news come at that moment.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(self._lease / 3, self._cleanup)):
                     await self._news.wait()

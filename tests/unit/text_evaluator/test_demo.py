@@ -7,8 +7,8 @@ from collections import Counter
 from predictors.text_evaluator import prompt
 from predictors.text_evaluator.demo import templates
 from predictors.text_evaluator.demo.data import CURSOS, examples, held_out
-from predictors.text_evaluator.demo.tokenizer import CONTROL, train
-from predictors.text_evaluator.demo.train import MARK_PLACE
+from predictors.text_evaluator.demo.tokenizer import CONTROL
+from predictors.text_evaluator.demo.train import row
 from predictors.text_evaluator.evaluation import Evaluation, read_answer
 from tests.support.gemma import tokenizer
 
@@ -40,12 +40,11 @@ def test_every_answer_is_one_that_is_read() -> None:
             assert read_answer(templates.answer(nota, curso)) == Evaluation(nota, feedback)
 
 
-def test_the_mark_is_where_the_training_looks_for_it() -> None:
-    answers = [templates.answer(nota, curso) for nota in range(6) for curso in CURSOS]
-    made = train(5 * answers, 800)
-    for nota in range(6):
-        pieces = made.encode(templates.answer(nota, CURSOS[0]), add_special_tokens=False).tokens
-        assert pieces[MARK_PLACE - 1] == str(nota)
+def test_training_weighs_the_mark_and_the_course() -> None:
+    for one in examples(50, 3):
+        found = row(tokenizer(), one)
+        hard = [piece for piece, weight in zip(found.written, found.weights, strict=True) if weight > 1]
+        assert tokenizer().decode(hard) == f"{one.nota}{one.curso}"
 
 
 def test_any_text_comes_back_from_its_pieces() -> None:

@@ -205,13 +205,6 @@ async def test_leaving_records_what_is_finished_and_gives_back_the_rest(followed
     assert len(first.begun) + len(second.begun) == 60
 
 
-async def test_news_at_the_moment_of_leaving_keep_nobody(followed: Followed) -> None:
-    async with asyncio.timeout(10), followed.worker(Engine().mark) as worker:
-        await followed.ended(await followed.post(1))
-        await asyncio.sleep(0.1)  # until it waits for news
-        worker.hear("", ())
-
-
 async def test_two_replicas_on_one_redis_share_the_work_and_double_nothing(redis: RedisServer) -> None:
     stores = [RedisStore(redis.url, lease=2.0) for _ in range(2)]
     await stores[0]._redis.flushall()
