@@ -23,7 +23,7 @@ from pathlib import Path
 from hack.system import cache_folder
 
 POM = Path(__file__).with_name("pom.xml")
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 
 PROPERTIES = """
 process.roles=broker,controller

@@ -110,13 +110,17 @@ class Triton:
 
 
 def error_of(code: grpc.StatusCode | None, message: str) -> ServiceError:
-    """Triton's refusal as ours. ``code`` is None in a stream, whose errors are texts alone."""
+    """Triton's refusal as ours. ``code`` is None in a stream, where the model's own errors begin with it."""
     codes = grpc.StatusCode
+    named = {"INVALID_ARG": codes.INVALID_ARGUMENT, "UNAVAILABLE": codes.UNAVAILABLE}
+    head, _, rest = message.partition(": ")
+    if code is None and head in named:
+        code, message = named[head], rest
     if "maximum queue size" in message:
         return Overloaded("The model is overloaded; try again later.", retry_after=1)
     if code is codes.DEADLINE_EXCEEDED or "timeout expired" in message.lower():
         return DeadlineExceeded("The request was not answered before its deadline.")
-    if code is codes.INVALID_ARGUMENT or (code is None and " must " in message):
+    if code is codes.INVALID_ARGUMENT:
         # Rows are checked before they are sent: here our limits and the model's are not the same.
         return InvalidValue(_sentence(message))
     if code in {codes.UNAVAILABLE, codes.CANCELLED, codes.NOT_FOUND, codes.RESOURCE_EXHAUSTED}:

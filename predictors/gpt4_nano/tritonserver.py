@@ -156,7 +156,9 @@ class _Lines(threading.Thread):
     def run(self) -> None:
         with self._stream:
             for line in self._stream:
-                text = line.split("]", 1)[-1].strip().strip('"')[:500]
+                text = line.split("]", 1)[-1].strip().strip('"')
+                # Without the way through our own files, which Triton writes on the same line.
+                text = text.split("\\n\\nAt:")[0][:500]
                 # Triton looks for a GPU's driver; on CPU there is none.
                 if line[:1] in {"E", "F"} and "]" in line and "CudaDriverHelper" not in line:
                     self.last = text

@@ -14,13 +14,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support import triton
+from tests.support import openai_stub, triton
 from tests.support.servers import Server, running
 from tests.support.triton import REPOSITORY, Triton
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
-INFER = "/v2/models/gpt4_nano/infer"
+INFER, GENERATE = "/v2/models/gpt4_nano/infer", "/v2/models/gpt4_nano/generate"
+NOT_LOADED = 3
+STARTING = 240
+"""Seconds until it is ready, on a machine that is busy with other things."""
 CURL = {
     "inputs": [{"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["What is machine learning?"]}]
 }
@@ -29,7 +32,9 @@ CURL = {
 
 @pytest.fixture(scope="module")
 def transformer(mock_triton: Triton) -> Iterator[Server]:
-    with running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": mock_triton.grpc}) as server:
+    with running(
+        "predictors.gpt4_nano", {"QUINTET_TRITON_URL": mock_triton.grpc}, seconds=STARTING
+    ) as server:
         yield server
 
 
@@ -140,20 +145,20 @@ def test_it_is_ready_only_while_triton_is(tmp_path: Path) -> None:
     server = Triton(tmp_path / "triton.txt")
     try:
         with running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": server.grpc}, ready=False) as front:
-            front.wait_until_listening()
+            front.wait_until_listening(STARTING)
             assert httpx.get(f"{front.url}/v2/health/live").status_code == 200
             assert httpx.get(f"{front.url}/v2/health/ready").status_code == 503
             server.start()
-            front.wait_until_ready(120)
+            front.wait_until_ready(STARTING)
             assert httpx.post(f"{front.url}{INFER}", json=CURL, timeout=60).status_code == 200
             server.stop(kill=True)
-            front.wait_for("Triton is not ready.", 60)
+            front.wait_for("Triton is not ready.", STARTING)
             assert httpx.get(f"{front.url}/v2/models/gpt4_nano/ready").status_code == 503
             answer = httpx.post(f"{front.url}{INFER}", json=CURL, timeout=60)
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
             assert answer.headers["retry-after"]
             server.start()
-            front.wait_for("Triton is ready.", 120)
+            front.wait_for("Triton is ready.", STARTING)
             assert httpx.post(f"{front.url}{INFER}", json=CURL, timeout=60).status_code == 200
     finally:
         server.stop()
@@ -170,7 +175,7 @@ async def test_triton_s_full_queue_is_429_with_retry_after(tmp_path: Path) -> No
     settings = {"QUINTET_MOCK_BATCH_SECONDS": "0.5"}
     with (
         triton.running(tmp_path / "triton.txt", repository, **settings) as server,
-        running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": server.grpc}) as front,
+        running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": server.grpc}, seconds=STARTING) as front,
     ):
         async with httpx.AsyncClient(base_url=front.url, timeout=60, trust_env=False) as client:
             answers = await asyncio.gather(*(client.post(INFER, json=CURL) for _ in range(16)))
@@ -187,7 +192,7 @@ async def test_a_caller_that_goes_ends_its_request_inside_triton(tmp_path: Path)
     settings = {"QUINTET_MOCK_BATCH_SECONDS": "0.5"}
     with (
         triton.running(tmp_path / "triton.txt", REPOSITORY, **settings) as server,
-        running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": server.grpc}) as front,
+        running("predictors.gpt4_nano", {"QUINTET_TRITON_URL": server.grpc}, seconds=STARTING) as front,
     ):
         before, _ = server.executions()
         async with httpx.AsyncClient(base_url=front.url, timeout=60, trust_env=False) as client:
@@ -202,15 +207,95 @@ async def test_a_caller_that_goes_ends_its_request_inside_triton(tmp_path: Path)
         assert answered - before < 65
 
 
-def test_a_triton_of_its_own_is_started_again_when_it_dies(tmp_path: Path) -> None:
-    with running("predictors.gpt4_nano", {"QUINTET_MODEL_DIR": str(REPOSITORY)}) as server:
-        child = _child_of(server.process.pid)
-        os.kill(child, signal.SIGKILL)
-        server.wait_for("Triton is not ready.", 60)
-        server.wait_for("Triton is ready.", 120)
-        assert httpx.post(f"{server.url}{INFER}", json=CURL, timeout=60).status_code == 200
-        child = _child_of(server.process.pid)
-    end = time.monotonic() + 30
+def test_a_backend_that_cannot_load_is_said_in_a_sentence() -> None:
+    settings = {"QUINTET_MODEL_DIR": str(REPOSITORY), "QUINTET_BACKEND": "openai"}
+    with running("predictors.gpt4_nano", settings, ready=False) as server:
+        code = server.wait(STARTING)
+    (told,) = [line["message"] for line in server.lines if line["message"].startswith("The model was not")]
+    assert code == NOT_LOADED
+    assert told.endswith("The backend openai needs openai_api_key_file (or openai_api_key).")
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[openai_stub.Stub]:
+    with openai_stub.running() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="module")
+def hosted(provider: openai_stub.Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With a Triton of its own, whose model is somebody else's."""
+    key = tmp_path_factory.mktemp("secret") / "key"
+    key.write_text(f"{openai_stub.KEY}\n")
+    settings = {
+        "QUINTET_MODEL_DIR": str(REPOSITORY),
+        "QUINTET_BACKEND": "openai",
+        "QUINTET_OPENAI_BASE_URL": provider.url,
+        "QUINTET_OPENAI_API_KEY_FILE": str(key),
+        "QUINTET_OPENAI_ATTEMPTS": "3",
+    }
+    with running("predictors.gpt4_nano", settings, seconds=STARTING) as server:
+        yield server
+
+
+@pytest.mark.parametrize("prompt", ["Hello", "[429] Hello", "[500] Hello", "[broken] Hello"])
+def test_a_provider_s_answer_comes_through_with_its_counts(
+    hosted: Server, provider: openai_stub.Stub, prompt: str
+) -> None:
+    """Also one that first says to come back, fails or breaks off; the warm-up has not asked it."""
+    answer = httpx.post(f"{hosted.url}{GENERATE}", json={"prompt": prompt, "max_tokens": 9}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["response"] == f"You said: {prompt}"
+    assert (body["prompt_tokens"], body["tokens_used"]) == (11, 7)
+    assert body["model"] == "gpt-4.1-nano-2025-04-14"
+    asked = {request["messages"][0]["content"] for request in provider.seen}
+    assert "What is Triton?" not in asked
+
+
+@pytest.mark.parametrize(
+    ("prompt", "status", "says"),
+    [
+        ("[long]", 422, "prompt must be shorter"),
+        ("[quota]", 500, "The model failed"),
+        ("[garbage]", 503, "cannot answer now"),
+    ],
+)
+@pytest.mark.parametrize("route", [GENERATE, f"{GENERATE}_stream"])
+def test_what_a_provider_refuses_is_told_without_internals(
+    hosted: Server, route: str, prompt: str, status: int, says: str
+) -> None:
+    answer = httpx.post(f"{hosted.url}{route}", json={"prompt": prompt}, timeout=60)
+    assert answer.status_code == status, answer.text
+    assert says in answer.json()["error"]
+    assert "127.0.0.1" not in answer.text
+    assert ("retry-after" in answer.headers) is (status == 503)
+
+
+def test_a_provider_s_refusal_is_an_answer_that_says_so(hosted: Server) -> None:
+    body = httpx.post(f"{hosted.url}{GENERATE}", json={"prompt": "[refuse]"}, timeout=60).json()
+    assert (body["response"], body["finish_reason"]) == ("I can't help with that.", "content_filter")
+
+
+def test_a_provider_s_pieces_are_streamed(hosted: Server) -> None:
+    answer = httpx.post(f"{hosted.url}{GENERATE}_stream", json={"prompt": "Hello"}, timeout=60)
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert [event["response"] for event in events] == ["You", " said: ", "Hello", ""]
+    assert events[-1]["tokens_used"] == 7
+
+
+def test_a_triton_of_its_own_is_started_again_when_it_dies_and_ends_with_it(
+    provider: openai_stub.Stub, hosted: Server
+) -> None:
+    """The last test of this server."""
+    os.kill(_child_of(hosted.process.pid), signal.SIGKILL)
+    hosted.wait_for("Triton is not ready.", STARTING)
+    hosted.wait_for("Triton is ready.", STARTING)
+    assert httpx.post(f"{hosted.url}{INFER}", json=CURL, timeout=60).status_code == 200
+    child = _child_of(hosted.process.pid)
+    hosted.terminate()
+    hosted.wait(60)
+    end = time.monotonic() + 60
     while Path(f"/proc/{child}").exists():
         assert time.monotonic() < end, "Triton outlives its transformer"
         time.sleep(0.05)

@@ -106,15 +106,11 @@ class Model:
 
     def refusal(self, error: Exception) -> Any:
         codes = self.pb.TritonError
-        if isinstance(error, InvalidRow):
-            code = codes.INVALID_ARG
-        elif isinstance(error, Cancelled):
-            code = codes.CANCELLED
-        else:
-            retriable = isinstance(error, BackendFailed) and error.retriable
-            code = codes.UNAVAILABLE if retriable else codes.INTERNAL
-        message = str(error) or "The caller has gone."
-        return self.pb.InferenceResponse(error=codes(message, code))
+        code = getattr(codes, _code(error))
+        return self.pb.InferenceResponse(error=codes(self.told(error), code))
+
+    def told(self, error: Exception) -> str:
+        return str(error) or "The caller has gone."
 
     def _rows(self, request: Any) -> list[Row]:
         columns: dict[str, np.ndarray] = {}
@@ -148,6 +144,10 @@ class TritonPythonModel(Model):
 class StreamingModel(Model):
     """Decoupled: a response a piece, the last one with everything but text. One row a request."""
 
+    def told(self, error: Exception) -> str:
+        """With the code in front, as the errors of Triton's streams are texts alone."""
+        return f"{_code(error)}: {super().told(error)}"
+
     def execute(self, requests: Sequence[Any]) -> None:
         taken, rows = self.take(requests)
         for one in taken:
@@ -168,6 +168,15 @@ class StreamingModel(Model):
                 senders[index].send(self.answer([last]), flags=final)
             else:
                 senders[index].send(self.refusal(outcome), flags=final)
+
+
+def _code(error: Exception) -> str:
+    """What Triton calls it."""
+    if isinstance(error, InvalidRow):
+        return "INVALID_ARG"
+    if isinstance(error, Cancelled):
+        return "CANCELLED"
+    return "UNAVAILABLE" if isinstance(error, BackendFailed) and error.retriable else "INTERNAL"
 
 
 @dataclass

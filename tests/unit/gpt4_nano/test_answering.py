@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -85,3 +86,24 @@ async def test_what_the_model_does_not_allow_is_an_answer() -> None:
     assert outcome.outgoing is not None
     assert outcome.outgoing.topic == RESULTS
     assert json.loads(outcome.outgoing.value)["error_type"] == "validation"
+
+
+async def test_no_more_calls_than_allowed_are_under_way() -> None:
+    """Over all partitions, which share one answerer."""
+
+    class Slow(Model):
+        together = most = 0
+
+        async def infer(self, row: Row, within: float) -> Completion:
+            self.together += 1
+            self.most = max(self.most, self.together)
+            await asyncio.sleep(0)
+            self.together -= 1
+            return DONE
+
+    model = Slow()
+    settings = PipelineSettings(max_in_flight=2)  # pyright: ignore[reportCallIssue]
+    answerer = Answerer(model, settings, PipelineMetrics(CollectorRegistry()))
+    requests = [Request(str(number), "ann", Row("Hi")) for number in range(10)]
+    await asyncio.gather(*(answerer.answer(RECORD, request) for request in requests))
+    assert model.most == 2

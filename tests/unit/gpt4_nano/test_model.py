@@ -176,6 +176,7 @@ def test_a_stream_is_pieces_and_an_end_with_the_counts() -> None:
     assert request.sender.final
     (refusal,) = bad.sender.sent
     assert refusal.error.code == Error.INVALID_ARG
+    assert refusal.error.message.startswith("INVALID_ARG: prompt must"), "streams have texts alone"
     assert bad.sender.final
 
 
