@@ -72,7 +72,9 @@ def test_callers_that_come_anew_for_each_call_lose_none_before_it_stops_listenin
         # From here on connections are refused, which is safe to repeat elsewhere.
         running.gateway.process.wait(GRACE)
     first_lost = next((i for i, a in enumerate(load.answers) if a != 200), len(load.answers))
-    assert set(load.answers[first_lost:]) <= {"ConnectError"}
+    # The first may have been in the kernel's queue when the socket closed.
+    assert load.answers[first_lost] in ("ConnectError", "ReadError")
+    assert set(load.answers[first_lost + 1 :]) <= {"ConnectError"}
     assert first_lost > 20
 
 

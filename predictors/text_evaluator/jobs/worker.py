@@ -91,7 +91,9 @@ class Worker:
         try:
             yield
         finally:
+            # A cancellation alone may be lost: redis-py waits in places with wait_for, which forgets it.
             self._closing = True
+            self._news.set()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -109,7 +111,7 @@ class Worker:
     async def _look(self) -> None:
         """Keeps what is ours ours, takes what is nobody's: when there is news, and a few times a lease."""
         cleaned = time.monotonic()
-        while True:
+        while not self._closing:
             self._news.clear()
             try:
                 await self._renew()
