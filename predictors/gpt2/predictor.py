@@ -132,8 +132,12 @@ class Gpt2(GenerativePredictor[GenerateRequest, Work, Completion]):
 
     @contextlib.asynccontextmanager
     async def hold(self, items: Sequence[GenerateRequest]) -> AsyncIterator[None]:
+        models = sorted({self.task(item).model for item in items})
+        if not self._residents.fit(models):  # to try again later would not help
+            message = f"must not mix {' and '.join(models)} in one call: memory holds fewer"
+            raise InvalidValue(f"task_name {message}.", details=[detail("task_name", message)])
         async with contextlib.AsyncExitStack() as stack:
-            for model in sorted({self.task(item).model for item in items}):
+            for model in models:
                 await stack.enter_async_context(self._residents.hold(model))
             yield
 
