@@ -211,6 +211,10 @@ class Gpt2(GenerativePredictor[GenerateRequest, Work, Completion]):
 
 def _check_context(path: Path, shape: ModelShape, settings: Gpt2Settings) -> None:
     context = min(shape.context, settings.max_context)
+    if shape.classifies and shape.context < SPAM_LENGTH:
+        raise LoadError(
+            f"{path} has a context of {shape.context} tokens: a text to classify has {SPAM_LENGTH}."
+        )
     if not shape.classifies and settings.max_new_tokens >= context:
         raise LoadError(
             f"{path} has a context of {context} tokens: QUINTET_MAX_NEW_TOKENS, {settings.max_new_tokens},"
