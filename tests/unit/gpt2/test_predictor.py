@@ -93,6 +93,23 @@ async def test_the_end_token_is_text_unless_it_is_allowed(predictor: Gpt2) -> No
     assert list((await read(predictor, prompt=prompt, special=True)).ids).count(END_OF_TEXT) == 1
 
 
+@pytest.mark.parametrize(
+    ("stop", "field", "message"),
+    [
+        ([""], "stop[0]", "String should have at least 1 character"),
+        ("x" * 65, "stop[0]", "String should have at most 64 characters"),
+        (["a", "\ud800"], "stop[1]", "Input should be a valid string, unable to parse"),
+        (["x"] * 9, "stop", "List should have at most 8 items"),
+    ],
+)
+def test_a_stop_string_that_is_none_is_named(predictor: Gpt2, stop: object, field: str, message: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        predictor.parse({"prompt": "a", "stop": stop})
+    (entry,) = refused.value.details
+    assert entry["field"] == field
+    assert entry["message"].startswith(message)
+
+
 async def test_a_task_that_no_model_here_can_do(tmp_path: Path) -> None:
     write_artifact(tmp_path, state_dict(layers=1, context=CONTEXT, outputs=LABELS), SPAM)
     with pytest.raises(InvalidValue, match="task_name must be spam") as refused:
