@@ -42,6 +42,11 @@ class PredictorPlan:
         return Path(given) if given else None
 
     @property
+    def registered(self) -> bool:
+        """Whether the weights are in a registry: then there is no folder to name or to make."""
+        return bool(self.settings.get(f"{PREFIX}MODEL_URI")) and self.model_dir is None
+
+    @property
     def grace(self) -> float:
         """Seconds it takes at most to end; whether the setting makes sense is the predictor's to say."""
         try:

@@ -88,7 +88,11 @@ class Stack:
         )
         examples = {model: hints.examples(self.root / "predictors" / model) for model in models}
 
-        checkpoints = {one.model: one.model_dir or await self._demo(one.model, folder) for one in predictors}
+        checkpoints = {
+            one.model: one.model_dir or await self._demo(one.model, folder)
+            for one in predictors
+            if not one.registered
+        }
         pythons = {one.model: await self._python(one.model, folder) for one in predictors}
         self.progress.say(f"Starting {', '.join(models)} and the gateway")
         exits = [
@@ -96,11 +100,11 @@ class Stack:
                 self._start_predictor(
                     one,
                     pythons[one.model],
-                    checkpoints[one.model],
+                    checkpoints.get(one.model),
                     folder,
                     beside[one.model].settings,
                 ),
-                checkpoints[one.model],
+                checkpoints.get(one.model),
             )
             for one in predictors
         ]
@@ -166,12 +170,13 @@ class Stack:
         self,
         one: plan.PredictorPlan,
         python: Path,
-        checkpoint: Path,
+        checkpoint: Path | None,
         folder: files.LocalFolder,
         beside: Mapping[str, str],
     ) -> Child:
         state = {"XDG_STATE_HOME": str(folder.path / "state")}  # this clone's own
-        settings = {**beside, **one.settings, **state, f"{plan.PREFIX}MODEL_DIR": str(checkpoint)}
+        weights = {f"{plan.PREFIX}MODEL_DIR": str(checkpoint)} if checkpoint else {}
+        settings = {**beside, **one.settings, **state, **weights}
         return self._start(
             one.model,
             ["-m", f"predictors.{one.model}"],

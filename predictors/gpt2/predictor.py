@@ -132,8 +132,12 @@ class Gpt2(GenerativePredictor[GenerateRequest, Work, Completion]):
 
     @contextlib.asynccontextmanager
     async def hold(self, items: Sequence[GenerateRequest]) -> AsyncIterator[None]:
+        models = sorted({self.task(item).model for item in items})
+        if not self._residents.fit(models):  # to try again later would not help
+            message = f"must not mix {' and '.join(models)} in one call: memory holds fewer"
+            raise InvalidValue(f"task_name {message}.", details=[detail("task_name", message)])
         async with contextlib.AsyncExitStack() as stack:
-            for model in sorted({self.task(item).model for item in items}):
+            for model in models:
                 await stack.enter_async_context(self._residents.hold(model))
             yield
 
@@ -207,6 +211,10 @@ class Gpt2(GenerativePredictor[GenerateRequest, Work, Completion]):
 
 def _check_context(path: Path, shape: ModelShape, settings: Gpt2Settings) -> None:
     context = min(shape.context, settings.max_context)
+    if shape.classifies and shape.context < SPAM_LENGTH:
+        raise LoadError(
+            f"{path} has a context of {shape.context} tokens: a text to classify has {SPAM_LENGTH}."
+        )
     if not shape.classifies and settings.max_new_tokens >= context:
         raise LoadError(
             f"{path} has a context of {context} tokens: QUINTET_MAX_NEW_TOKENS, {settings.max_new_tokens},"

@@ -16,6 +16,11 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+# No Text: after a validator of one's own the length would be told in "items". Whatever has its length
+# measured is refused anyhow when it is not Unicode.
+Stop = Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class GenerateRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -29,12 +34,10 @@ class GenerateRequest(BaseModel):
     )
     top_p: float = Field(default=0.9, gt=0, le=1, allow_inf_nan=False)
     top_k: int = Field(default=50, ge=1, le=100)
-    stop: Annotated[list[Annotated[Text, Field(min_length=1, max_length=64)]], BeforeValidator(_listed)] = (
-        Field(
-            default_factory=list,
-            max_length=8,
-            description="Texts that end the completion; a single one may stand alone.",
-        )
+    stop: Annotated[list[Stop], BeforeValidator(_listed)] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Texts that end the completion; a single one may stand alone.",
     )
     seed: int | None = Field(
         default=None, ge=0, lt=1 << 63, description="The same seed, the same completion."

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -65,6 +65,10 @@ class Residents(Generic[Loaded]):
 
     def __contains__(self, name: str) -> bool:
         return name in self._residents
+
+    def fit(self, names: Iterable[str]) -> bool:
+        """Whether these can be in memory together, whatever else is asked for."""
+        return sum(self._sizes[name] for name in names) <= self._budget
 
     def get(self, name: str) -> Loaded:
         """A model that is held."""

@@ -44,13 +44,22 @@ def words(text: str) -> list[tuple[int, int]]:
     return found
 
 
-def whole_characters(text: str, end: int) -> int:
-    """``end`` moved past what belongs to the character before it: combining marks, joiners, variations."""
-    while 0 < end < len(text) and (
-        unicodedata.category(text[end]) in ("Mn", "Mc", "Me", "Cf") or text[end - 1] == "\u200d"
-    ):
+def whole_characters(text: str, begin: int, end: int) -> tuple[int, int]:
+    """The span made wide enough to cut no character from what belongs to it: marks, joiners, skin tones."""
+    while 0 < begin < len(text) and _belongs(text, begin) and not text[begin - 1].isspace():
+        begin -= 1
+    while 0 < end < len(text) and (_belongs(text, end) or unicodedata.category(text[end]) == "Cf"):
         end += 1
-    return end
+    return begin, end
+
+
+def _belongs(text: str, at: int) -> bool:
+    """Whether the code point there is a part of the character before it."""
+    return (
+        unicodedata.category(text[at])[0] == "M"
+        or "\U0001f3fb" <= text[at] <= "\U0001f3ff"
+        or "\u200d" in text[at - 1 : at + 1]
+    )
 
 
 def _is_punctuation(character: str) -> bool:

@@ -6,11 +6,14 @@ import json
 import time
 from collections.abc import Iterator
 
+import grpc
 import httpx
 import pytest
 
 from hack.demo_models import demo_checkpoint
+from predictors.gpt2.predictor import Gpt2
 from tests.support.servers import Server, running
+from tests.support.transports import Refusal, Target, grpc_typed
 
 KEY = "a key"
 QUESTION = {"prompt": "Where does Lady Ysolde live?", "task_name": "got", "temperature": 0}
@@ -121,9 +124,10 @@ def test_a_hang_up_ends_the_generation(http: httpx.Client) -> None:
         text = http.get("/metrics").text
         return float(text.split("\nquintet_generated_tokens_total ")[1].split("\n")[0])
 
+    body = {"prompt": "The", "max_new_tokens": 200, "seed": 1, "temperature": 2, "top_k": 100}
+    assert generate(http, **body)["usage"]["completion_tokens"] == 200, "by itself it does not end before"
     before = generated()
-    body = {"prompt": "The", "max_new_tokens": 200, "stream": True, "seed": 1, "temperature": 2, "top_k": 100}
-    with http.stream("POST", "/generate", json=body) as response:
+    with http.stream("POST", "/generate", json={**body, "stream": True}) as response:
         next(response.iter_lines())
     end = time.monotonic() + 10
     while '\nquintet_requests_in_flight{transport="rest"} 1.0' not in http.get("/metrics").text:
@@ -132,9 +136,24 @@ def test_a_hang_up_ends_the_generation(http: httpx.Client) -> None:
 
 
 def test_without_the_key_no_route_answers(server: Server) -> None:
-    for key in (None, "another", ""):
-        headers = {} if key is None else {"x-api-key": key}
-        for path, body in (("/generate", QUESTION), ("/v1/models/gpt2:predict", {"instances": ["a"]})):
-            response = httpx.post(server.url + path, json=body, headers=headers)
+    """Every route that asks the model, as the server's own document lists them."""
+    paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    asking = [path.replace("{model}", "gpt2") for path, methods in paths.items() if "post" in methods]
+    assert {"/generate", "/v1/models/gpt2:predict", "/v2/models/gpt2/infer"} <= set(asking)
+    for path in asking:
+        for headers in ({}, {"x-api-key": "another"}, {"x-api-key": ""}, {"authorization": f"Bearer {KEY}"}):
+            response = httpx.post(f"{server.url}{path}?x_api_key={KEY}", json=QUESTION, headers=headers)
             assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
     assert httpx.get(f"{server.url}/health").status_code == 200
+
+
+def test_without_the_key_grpc_does_not_answer_either(server: Server) -> None:
+    items = [{"prompt": "The king", "max_new_tokens": 1}]
+    with httpx.Client() as none, grpc.insecure_channel(server.grpc_target) as channel:
+        for key in (None, "another", ""):
+            metadata = () if key is None else (("x-api-key", key),)
+            with pytest.raises(Refusal) as refused:
+                grpc_typed(Target("gpt2", Gpt2.inputs, none, channel, metadata), items)
+            assert (refused.value.status, refused.value.code) == ("UNAUTHENTICATED", "unauthenticated")
+        (answer,) = grpc_typed(Target("gpt2", Gpt2.inputs, none, channel, (("x-api-key", KEY),)), items)
+    assert answer["completion_tokens"] == 1

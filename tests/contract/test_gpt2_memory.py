@@ -48,3 +48,11 @@ def test_models_take_turns_until_it_is_too_often(http: httpx.Client) -> None:
     assert 0 < int(refused.headers["retry-after"]) <= 60
     assert ask(http, "generate").status_code == 200, "what is loaded answers on"
     assert ask(http, "spam").status_code == 200
+
+
+def test_models_that_never_fit_together_are_not_asked_for_in_one_call(http: httpx.Client) -> None:
+    """429 would send the caller round for ever."""
+    items = [{"prompt": "The king", "task_name": task, "max_new_tokens": 1} for task in ("generate", "got")]
+    refused = http.post("/v1/models/gpt2:predict", json={"instances": items})
+    assert (refused.status_code, refused.json()["details"][0]["field"]) == (422, "task_name")
+    assert "generate and got" in refused.json()["error"]

@@ -32,7 +32,7 @@ SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
 
 def make_tokenizer() -> Tokenizer:
     """WordPiece as BERT's: lower case, accents stripped, every letter a token or a continuation."""
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'\"-&$日本語"
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'\"-&$日本語हिन"
     pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
     tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

@@ -75,5 +75,5 @@ def _owned(document: Document, logits: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _entity(text: str, spans: Sequence[tuple[int, int]], label: int, scores: np.ndarray) -> Entity:
-    begin, end = spans[0][0], whole_characters(text, spans[-1][1])
+    begin, end = whole_characters(text, spans[0][0], spans[-1][1])
     return Entity(text[begin:end], NER_LABELS[label][2:], float(scores.mean()), begin, end)

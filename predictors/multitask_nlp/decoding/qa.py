@@ -35,8 +35,9 @@ def answer(
     index = max(range(len(scores)), key=lambda i: scores[i].max(initial=-np.inf))
     row, column = np.unravel_index(scores[index].argmax(), scores[index].shape)
     first = document.windows[index].owned.start + int(row)
-    begin = int(document.offsets[first, 0])
-    end = whole_characters(document.text, int(document.offsets[first + int(column), 1]))
+    begin, end = whole_characters(
+        document.text, int(document.offsets[first, 0]), int(document.offsets[first + int(column), 1])
+    )
     return Answer(document.text[begin:end], begin, end, float(1 / total), no_answer=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -26,13 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from predictors.multitask_nlp.training.encoders import NoEncoder
     from predictors.multitask_nlp.training.export import WrongWeights
     from predictors.multitask_nlp.training.gate import GateClosed
-    from predictors.multitask_nlp.training.loop import CannotResume
+    from predictors.multitask_nlp.training.loop import CannotResume, Diverged
     from predictors.multitask_nlp.training.sources import NoData
+    from predictors.multitask_nlp.training.tracking import NoTracking
     from predictors.runtime.folders import CannotWrite
 
     try:
         return options.command(options)
-    except (NoData, NoEncoder, CannotResume, GateClosed, CannotWrite, WrongWeights) as error:
+    except (
+        *(NoData, NoEncoder, NoTracking, CannotResume, Diverged, GateClosed, CannotWrite, WrongWeights),
+    ) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
@@ -56,22 +60,22 @@ def parser() -> argparse.ArgumentParser:
     _add_encoder(train)
     for task in TASKS:
         train.add_argument(f"--{task}-data", help="name on the hub, folder of JSON lines, or made")
-        train.add_argument(f"--{task}-weight", type=float, help="factor on its loss (1)")
+        train.add_argument(f"--{task}-weight", type=factor, help="factor on its loss (1)")
     train.add_argument(
         "--max-samples", type=count, default=given("MAX_SAMPLES"), help="of a task and split, drawn (10000)"
     )
     recipe: list[tuple[str, Callable[[str], Any], str]] = [
         ("batch_size", count, "examples in a step (16)"),
-        ("learning_rate", float, "at its highest (2e-5)"),
-        ("epochs", float, "of the task with the most batches (3)"),
+        ("learning_rate", positive, "at its highest (2e-5)"),
+        ("epochs", positive, "of the task with the most batches (3)"),
         ("evaluations", count, "how often, evenly over the run (3)"),
-        ("patience", int, "evaluations without a better score that end the run (2); 0: none do"),
+        ("patience", whole_number, "evaluations without a better score that end the run (2); 0: none do"),
     ]
     for name, read, words in recipe:
         option = f"--{name.replace('_', '-')}"
         default = given(name.upper()) if name in ("batch_size", "learning_rate", "epochs") else None
         train.add_argument(option, f"--{name}", type=read, default=default, help=words)
-    train.add_argument("--seed", type=int, default=42)
+    train.add_argument("--seed", type=whole_number, default=42)
     train.add_argument("--no-register", dest="register", action="store_false", help="stop after the export")
     train.set_defaults(command=_train, recipe=[name for name, *_ in recipe])
 
@@ -102,6 +106,24 @@ def count(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return int(text)
+
+
+def whole_number(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return float(text)
+
+
+def factor(text: str) -> float:
+    if not 0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
+    return float(text)
 
 
 def job(options: argparse.Namespace) -> Job:

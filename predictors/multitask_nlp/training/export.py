@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -93,8 +92,8 @@ def export_weights(weights: Path, encoder_name: str, max_length: int, output: Pa
     model = MultitaskModel(encoder.model)
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+    except Exception as error:  # a file that is no pickle may raise anything from the unpickler
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise WrongWeights(f"{weights} is not a state dict that can be read safely: {reason}.") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WrongWeights(f"{weights} must hold tensors by name and nothing else.")

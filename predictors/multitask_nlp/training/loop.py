@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ LAST, BEST = "last.pt", "best.pt"
 
 class CannotResume(Exception):
     """The folder's checkpoint belongs to another run; one sentence."""
+
+
+class Diverged(Exception):
+    """The loss has become infinite or no number: nothing is learned any more; one sentence."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def train(
 
     With ``folder`` the state is kept there every ``save_every`` steps and at every evaluation, and a run that
     was killed goes on from it: same batches, same dropout, same result. ``identity`` names data and settings;
-    a folder with another one raises CannotResume.
+    a folder with another one raises CannotResume. A loss that is not finite raises Diverged.
     """
     order = RoundRobin(
         {task: [len(feature.ids) for feature in features] for task, features in data.items()},
@@ -133,6 +138,10 @@ def train(
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             outputs = model(batch.input_ids, batch.attention_mask)
         loss = task_loss(task, outputs, batch.labels) * recipe.task_weights[task]
+        if not math.isfinite(loss.item()):
+            raise Diverged(
+                f"The loss of {task} is {loss.item()} at step {state.step + 1}; lower the learning rate."
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)

@@ -98,9 +98,12 @@ def _examples(task: str, source: str, split: SplitName, seed: int) -> Sequence[E
 def _file_rows(folder: Path, split: SplitName) -> Iterable[tuple[str, Row]]:
     file = folder / f"{split}.jsonl"
     try:
-        lines = file.read_text("utf-8").splitlines()
+        # At line feeds alone: JSON's strings may hold the other characters that splitlines() breaks at.
+        lines = file.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise NoData(f"{file} cannot be read: {error}.") from None
+    if not lines[-1]:
+        lines.pop()
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
@@ -142,7 +145,7 @@ def _read_qa(row: Row) -> QaExample:
     context, given = _text(row["context"]), row["answers"]
     answers = tuple(zip(given["text"], given["answer_start"], strict=True))
     for text, start in answers:
-        if context[start : start + len(text)] != text:
+        if start < 0 or context[start : start + len(_text(text))] != text:
             raise ValueError(f"the answer {text!r} does not stand at {start}")
     return QaExample(str(row["id"]), _text(row["question"]), context, answers)
 

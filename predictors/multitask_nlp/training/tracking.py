@@ -34,6 +34,10 @@ _EXAMPLE = {
 }
 
 
+class NoTracking(Exception):
+    """MLflow cannot be told; one sentence."""
+
+
 class Tracker:
     """One run in MLflow; an observer of the training loop."""
 
@@ -89,15 +93,26 @@ class Tracker:
 
 @contextmanager
 def tracked(parameters: Mapping[str, Any], resumed: str | None, default_store: Path) -> Iterator[Tracker]:
-    """A new run, or the one a resumed training began. The store is MLFLOW_TRACKING_URI or a folder."""
+    """A new run, or the one a resumed training began. The store is MLFLOW_TRACKING_URI or a folder.
+
+    Raises NoTracking when MLflow does not take it, then or later.
+    """
     prepare_mlflow()
     import mlflow
+    from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or default_store.resolve().as_uri())
-    mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-    with mlflow.start_run(run_id=resumed) as run:
-        if resumed is None:
-            mlflow.log_params(dict(parameters))
-            mlflow.set_tags({f"version.{name}": metadata.version(name) for name in _LIBRARIES})
-            mlflow.set_tags({"version.python": platform.python_version(), "machine": platform.machine()})
-        yield Tracker(run.info.run_id)
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    store = server or default_store.resolve().as_uri()
+    try:
+        mlflow.set_tracking_uri(store)
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+        with mlflow.start_run(run_id=resumed) as run:
+            if resumed is None:
+                mlflow.log_params(dict(parameters))
+                mlflow.set_tags({f"version.{name}": metadata.version(name) for name in _LIBRARIES})
+                mlflow.set_tags({"version.python": platform.python_version(), "machine": platform.machine()})
+            yield Tracker(run.info.run_id)
+    except MlflowException as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        where = "the server of MLFLOW_TRACKING_URI" if server else store  # its address may hold a password
+        raise NoTracking(f"MLflow failed at {where}: {reason}.") from None

@@ -163,6 +163,17 @@ class TestAnswer:
         assert (result.answer, result.start_char, result.end_char) == ("CAFE\u0301", 5, 10)
         assert 0.9 < result.score < 1
 
+    def test_an_answer_that_begins_at_a_mark_has_its_letter(self, tokenizer: TextTokenizer) -> None:
+        """A spacing vowel sign is a token of its own to such tokenizers."""
+        document = asked(tokenizer, "यह हिन् है")
+        marks = [i for i, (begin, _) in enumerate(document.offsets) if document.text[begin] == "\u093f"]
+        assert len(marks) == 1
+        window = document.windows[0]
+        start, end = np.zeros(len(window.ids), np.float32), np.zeros(len(window.ids), np.float32)
+        start[window.begin + marks[0]] = end[window.begin + marks[0] + 1] = 9.0
+        result = answer(document, [start], [end], 30)
+        assert result.answer == document.text[result.start_char : result.end_char] == "हिन्"
+
     def test_neither_question_nor_specials_nor_a_backward_span(self, tokenizer: TextTokenizer) -> None:
         document = asked(tokenizer, "abc", question="xyz")
         size = len(document.windows[0].ids)

@@ -42,8 +42,21 @@ def test_words(text: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "end", "expected"),
-    [("abc", 2, 2), ("cafe\u0301 x", 4, 5), ("👩‍👩‍👧!", 1, 5), ("❤️.", 1, 2), ("abc", 3, 3), ("", 0, 0)],
+    ("text", "begin", "end", "whole"),
+    [
+        ("abc", 1, 2, "b"),
+        ("abc", 0, 3, "abc"),
+        ("", 0, 0, ""),
+        ("cafe\u0301 x", 0, 4, "cafe\u0301"),
+        ("👩‍👩‍👧!", 0, 1, "👩‍👩‍👧"),
+        ("a👩‍👩‍👧!", 5, 6, "👩‍👩‍👧"),
+        ("❤️.", 0, 1, "❤️"),
+        ("ok 👍🏽!", 3, 4, "👍🏽"),
+        ("ok 👍🏽!", 4, 5, "👍🏽"),
+        ("यह हिन्दी", 4, 6, "हिन्"),  # its vowel is a mark, and to BERT a token of its own
+        ("a \u0301b", 2, 4, "\u0301b"),  # not a space, though the mark stands on it
+        ("a \u202bbo\u202c", 2, 5, "\u202bbo\u202c"),
+    ],
 )
-def test_an_end_never_cuts_a_character_apart(text: str, end: int, expected: int) -> None:
-    assert whole_characters(text, end) == expected
+def test_a_span_never_cuts_a_character_apart(text: str, begin: int, end: int, whole: str) -> None:
+    assert text[slice(*whole_characters(text, begin, end))] == whole

@@ -181,6 +181,15 @@ def test_demo_checkpoint_that_cannot_be_made(clone: Clone, start: Start) -> None
     assert clone.trace == []
 
 
+def test_weights_in_a_registry_need_no_demo_checkpoint(clone: Clone, start: Start) -> None:
+    (clone.root / "demo-fails").touch()
+    run = start("alpha", ALPHA_MODEL_URI="models:/alpha@champion").ready()
+    run.ctrl_c()
+    run.end()
+    assert clone.settings("alpha")["QUINTET_MODEL_URI"] == "models:/alpha@champion"
+    assert "QUINTET_MODEL_DIR" not in clone.settings("alpha")
+
+
 def test_ctrl_c_while_the_demo_checkpoint_is_made(clone: Clone, start: Start) -> None:
     (clone.root / "demo-takes-long").touch()
     run = start()

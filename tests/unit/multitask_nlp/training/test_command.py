@@ -11,6 +11,7 @@ from predictors.multitask_nlp.training.loop import Recipe
 from predictors.multitask_nlp.training.made.recipe import ENCODER, made_recipe
 from predictors.multitask_nlp.training.run import Job
 from predictors.multitask_nlp.training.sources import MADE, Sources
+from predictors.multitask_nlp.training.tracking import NoTracking, tracked
 
 
 def asked(*options: str) -> Job:
@@ -46,7 +47,21 @@ def test_made_data_bring_their_recipe_and_what_is_said_changes_it() -> None:
     assert (found.sources.sentiment, found.sources.ner) == (MADE, "mine")
 
 
-@pytest.mark.parametrize("options", [["--batch-size", "0"], ["--epochs", "many"], ["--max-samples", "-1"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--batch-size", "0"],
+        ["--epochs", "many"],
+        ["--epochs", "nan"],
+        ["--epochs", "-1"],
+        ["--learning-rate", "0"],
+        ["--learning-rate", "inf"],
+        ["--max-samples", "-1"],
+        ["--patience", "-1"],
+        ["--seed", "-1"],
+        ["--qa-weight", "-1"],
+    ],
+)
 def test_a_value_that_makes_no_sense(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         asked(*options)
@@ -59,3 +74,21 @@ def test_an_error_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert status == 1
     assert error.startswith(f"error: {tmp_path}/train.jsonl cannot be read")
     assert len(error.splitlines()) == 1
+
+
+def test_a_tracking_server_that_there_is_not_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "gopher://nowhere")
+    sentence = r"^MLflow failed at the server of MLFLOW_TRACKING_URI: .+\.$"
+    with pytest.raises(NoTracking, match=sentence), tracked({}, None, tmp_path):
+        raise AssertionError("there is nowhere to tell it")
+
+
+def test_a_run_that_its_store_has_lost_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    sentence = "MLflow failed at file:.*: Run '0123' not found"
+    with pytest.raises(NoTracking, match=sentence), tracked({}, "0123", tmp_path):
+        raise AssertionError("there is nowhere to tell it")

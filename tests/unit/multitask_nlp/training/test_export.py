@@ -142,6 +142,15 @@ def test_weights_of_another_model_are_refused(
     assert not (tmp_path / "served").exists()
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"u", b"X", b"PK\x03\x04", b"j\xa2\x14\r\x05", b"crO\xf9>"]
+)
+def test_a_file_of_any_other_kind_is_refused(encoder_folder: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(WrongWeights, match=r"not a state dict that can be read safely: .+"):
+        export_weights(tmp_path / "model.pt", str(encoder_folder), 64, tmp_path / "served")
+
+
 def test_chunks_hold_like_lengths_and_lose_nothing() -> None:
     lengths = [3, 200, 64, 5, 60, 62, 300, 4, 128]
     found = chunks(lengths)

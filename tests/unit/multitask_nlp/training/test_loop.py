@@ -12,7 +12,7 @@ import torch
 
 from predictors.multitask_nlp.training.evaluation import Metrics
 from predictors.multitask_nlp.training.features import IGNORED, Feature
-from predictors.multitask_nlp.training.loop import CannotResume, Outcome, Recipe, rate_share, train
+from predictors.multitask_nlp.training.loop import CannotResume, Diverged, Outcome, Recipe, rate_share, train
 from predictors.multitask_nlp.training.model import MultitaskModel
 
 RECIPE = Recipe(seed=3, batch_size=4, learning_rate=3e-3, epochs=2, evaluations=2, patience=0)
@@ -111,6 +111,15 @@ def test_a_folder_of_another_run_is_refused(make_model: ModelMaker, tmp_path: Pa
     run(make_model, Watch(), folder=tmp_path)
     with pytest.raises(CannotResume, match="other settings or data"):
         train(make_model(), data(), RECIPE, scored(0.1), Watch(), folder=tmp_path, identity="b")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(make_model: ModelMaker) -> None:
+    """Otherwise a model that says nothing would be compared with itself, pass the gate and be registered."""
+    model = make_model()
+    with torch.no_grad():
+        model.qa_head.bias.fill_(torch.nan)
+    with pytest.raises(Diverged, match=r"loss of qa is nan at step 3"):
+        train(model, data(), RECIPE, scored(0.1, 0.2), Watch())
 
 
 def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_to_nothing() -> None:

@@ -38,6 +38,15 @@ def test_json_lines(tmp_path: Path) -> None:
     assert [e.answers for e in split.qa] == [(("b", 2),), ()]
 
 
+def test_a_line_ends_at_a_line_feed_and_at_nothing_else(tmp_path: Path) -> None:
+    """Other separators may stand in a JSON string as they are."""
+    sources = write(tmp_path)
+    text = "one\u2028two\u0085three\u2029four"
+    row = json.dumps({"text": text, "label": 1}, ensure_ascii=False)
+    (tmp_path / "sentiment" / "train.jsonl").write_text(f"{row}\r\n{row}\n", "utf-8")
+    assert [example.text for example in load_split(sources, "train").sentiment] == [text, text]
+
+
 @pytest.mark.parametrize(
     ("task", "row", "sentence"),
     [
@@ -51,6 +60,16 @@ def test_json_lines(tmp_path: Path) -> None:
             "qa",
             {"id": "1", "question": "q", "context": "a b", "answers": {"text": ["b"], "answer_start": [1]}},
             "'b' does not stand at 1",
+        ),
+        (
+            "qa",
+            {"id": "1", "question": "q", "context": "a b", "answers": {"text": ["a"], "answer_start": [-3]}},
+            "'a' does not stand at -3",
+        ),
+        (
+            "qa",
+            {"id": "1", "question": "q", "context": "a b", "answers": {"text": [""], "answer_start": [0]}},
+            "'' is not a text",
         ),
     ],
 )
