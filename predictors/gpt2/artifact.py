@@ -19,7 +19,7 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.json"
 QUANTISED, SCALES = ".quantised", ".scales"
-"""Ends of the names of a matrix in 8 bits, and of its scales, one a row."""
+"""Ends of the names of a matrix in 8 bits, and of its scales, one a block."""
 
 
 class _Strict(BaseModel):

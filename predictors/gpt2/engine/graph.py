@@ -103,8 +103,10 @@ class _Graph:
         return ops.add(self._product(name, x), self._constant(f"{name}.bias"))
 
     def _product(self, name: str, x: Node) -> Node:
-        weights = ops.convert(self._constant(name + QUANTISED), np.float32)
-        return ops.matmul(x, ops.multiply(weights, self._constant(name + SCALES)), False, True)
+        weights = ops.multiply(
+            ops.convert(self._constant(name + QUANTISED), np.float32), self._constant(name + SCALES)
+        )
+        return ops.matmul(x, ops.reshape(weights, _integers([0, -1]), True), False, True)
 
     def _norm(self, name: str, x: Node) -> Node:
         normed = ops.mvn(x, _integers([-1]), True, 1e-5, "inside_sqrt")

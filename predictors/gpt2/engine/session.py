@@ -45,8 +45,8 @@ class Session:
             "ENABLE_CPU_PINNING": False,  # the server and other models run on the same processors
             "INFERENCE_PRECISION_HINT": "f32",
             "KV_CACHE_PRECISION": "f16",
-            # Activations in 8 bits, a scale for this many of a token's: no text depends on its neighbours.
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": self.shape.hidden,
+            # Activations in 8 bits, a scale for as many of a token's: no text depends on its neighbours.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": self._embedding.shape[-1],
         }
         try:
             compiled = openvino.Core().compile_model(graph.build(tensors, self.shape), "CPU", options)
@@ -74,7 +74,7 @@ class Session:
         ]
         begins = _begins([len(part.ids) for part in parts])
         inputs = {
-            "embedded": self._embedding[ids] * self._scales[ids] + self._positions[places],
+            "embedded": self._embed(ids) + self._positions[places],
             "past_lens": np.array([part.start for part in parts], np.int32),
             "subsequence_begins": begins,
             "last": begins[1:] - 1,
@@ -102,6 +102,9 @@ class Session:
         together = extended(prompts)
         alone = np.concatenate([extended([ids]) for ids in prompts])
         return float((np.abs(together - alone).max(-1) / alone.std(-1).clip(1e-6)).max())
+
+    def _embed(self, ids: Sequence[int]) -> np.ndarray:
+        return (self._embedding[ids] * self._scales[ids]).reshape(len(ids), -1)
 
     def _make_caches(self, compiled: openvino.CompiledModel) -> list[np.ndarray]:
         """Zeroed by the system when they are first touched: what no sequence needs costs no memory."""
