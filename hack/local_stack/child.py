@@ -71,7 +71,8 @@ class Child:
     async def exited(self, within: float | None = None) -> int | None:
         """The exit code, negative for a signal; None when it still runs after ``within`` seconds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._exited.wait(), within)
+            async with asyncio.timeout(within):
+                await self._exited.wait()
         return self._process.returncode
 
     async def output(self) -> str:

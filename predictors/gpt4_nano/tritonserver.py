@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import shutil
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -127,7 +126,7 @@ class TritonProcess:
     def _run(self, program: str) -> tuple[int, str]:
         """To its end; returns its code and the last error it told."""
         self._process = process = subprocess.Popen(
-            command(program, self.repository, self.host, self.ports),
+            [*_ending_with_this_process(), *command(program, self.repository, self.host, self.ports)],
             env=environment(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -135,7 +134,6 @@ class TritonProcess:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=_end_with_parent(os.getpid()),
         )
         lines = _Lines(process.stderr)
         code = process.wait()
@@ -175,15 +173,20 @@ def end_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def _end_with_parent(parent: int) -> Callable[[], None]:
-    libc = ctypes.CDLL(None, use_errno=True)
+_LAUNCHER = f"""\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGTERM)})
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
-    def in_child() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
 
-    return in_child
+def _ending_with_this_process() -> list[str]:
+    """What a command begins with that is to get SIGTERM when the thread that starts it ends.
+
+    A program of its own sets it: Python code between fork and exec crashes where gRPC has its threads.
+    """
+    return [sys.executable, "-ESs", "-c", _LAUNCHER, str(os.getpid())]
 
 
 def check_repository(folder: Path, models: Sequence[str]) -> None:

@@ -66,9 +66,21 @@ def _describe(api: FastAPI, predictor: Predictor[Any, Any, Any]) -> None:
             for status, said in _DOCUMENTED.items()
         }
         found["paths"] |= openapi.paths(predictor, errors)
+        _drop_foreign_errors(found)
         return found
 
     api.openapi = document
+
+
+def _drop_foreign_errors(document: dict[str, Any]) -> None:
+    """FastAPI adds a 422 in its own shape to every route with a parameter; no route here answers so."""
+    schemas = document.get("components", {}).get("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
 
 
 async def _on_service_error(_: Request, error: Exception) -> JSONResponse:

@@ -26,10 +26,10 @@ def worth_dealing(costs: Sequence[float], threads: int) -> bool:
 
 
 class Dealer:
-    """A pool of ``threads`` that work pieces off, dearest first."""
+    """A pool of ``threads`` that work pieces off, dearest first; ``start`` is called once in each."""
 
-    def __init__(self, threads: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    def __init__(self, threads: int, name: str, start: Callable[[], None] | None = None) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=start)
 
     def deal(
         self, pieces: Sequence[Piece], costs: Sequence[float], work: Callable[[Piece], Outcome]

@@ -15,7 +15,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -126,7 +126,8 @@ class PredictorServer(kserve.ModelServer):
             if grpc_server is not None:
                 await grpc_server.stop(grace=1)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(serving, timeout=2)
+                async with asyncio.timeout(2):
+                    await serving
             stopping.cancel()
             tokenizers.shutdown(wait=False, cancel_futures=True)
 
@@ -148,18 +149,20 @@ class PredictorServer(kserve.ModelServer):
     def _load(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         done: asyncio.Future[None] = loop.create_future()
 
-        def finish(error: str | None) -> None:
+        def finish(error: str | None, description: Mapping[str, str]) -> None:
             if error is not None:
                 self._lifecycle.failed(error)
             else:
-                self._opened()
+                self._opened(description)
             done.set_result(None)
 
         def load() -> None:
+            description: Mapping[str, str] = {}
             try:
                 self._predictor.load(self._stage)
                 self._stage("self-test")
                 self._predictor.self_test()
+                description = self._predictor.description()
                 # What was loaded stays: later collections need not walk through it.
                 gc.collect()
                 gc.freeze()
@@ -171,7 +174,7 @@ class PredictorServer(kserve.ModelServer):
                 error = f"Unexpected {type(fault).__name__} while loading; the log says more."
                 logger.exception("The model was not loaded.")
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-                loop.call_soon_threadsafe(finish, error)
+                loop.call_soon_threadsafe(finish, error, description)
 
         # A daemon, so that SIGTERM need not wait for a load that cannot be interrupted.
         threading.Thread(target=load, name="load", daemon=True).start()
@@ -181,13 +184,12 @@ class PredictorServer(kserve.ModelServer):
         self._lifecycle.stage = stage
         logger.info("Loading: %s.", stage)
 
-    def _opened(self) -> None:
+    def _opened(self, description: Mapping[str, str]) -> None:
         self._lifecycle.stage = "serving"
         self._lifecycle.loaded()
         self._model.ready = True
         self._metrics.load_seconds.set(self._lifecycle.load_seconds or 0)
-        known = dict(self._predictor.description())
-        labels = {key: known.get(key, "") for key in ("engine", "device", "dtype", "checksum")}
+        labels = {key: description.get(key, "") for key in ("engine", "device", "dtype", "checksum")}
         self._metrics.model_info.labels(model=self._predictor.name, **labels).set(1)
         logger.info("Ready.", extra={"fields": {"load_seconds": round(self._lifecycle.load_seconds or 0, 3)}})
 
@@ -203,7 +205,8 @@ class PredictorServer(kserve.ModelServer):
         dataplane.refuse()
         await background.aclose()
         try:
-            await asyncio.wait_for(dataplane.quiet(), max(0.0, end - loop.time()))
+            async with asyncio.timeout_at(end):
+                await dataplane.quiet()
         except TimeoutError:
             logger.warning("The grace period ended before all requests were answered.")
 

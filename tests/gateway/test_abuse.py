@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -350,13 +351,15 @@ def test_floods_end_their_connection(patient: Small, case: str) -> None:
     assert not patient.model.seen or case == "rapid resets"
 
 
-def test_more_streams_than_a_connection_may_have(patient: Small) -> None:
+def test_more_streams_than_a_connection_may_have(tmp_path: Path) -> None:
     """The hundred that are allowed are served, what is over is refused, and the connection goes on."""
-    headers = ("authorization", f"Bearer {patient.token()}")
-    hold = request(headers, path="/do?hold", method="POST")
-    streams = [frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, hold) for n in range(150)]
-    with rawh2.connected(patient.gateway.port, *streams) as connection:
-        assert RST_STREAM in rawh2.kinds_until(connection, RST_STREAM)
-        seconds_until(lambda: len(patient.model.seen) >= 100, 30)
-        assert len(patient.model.seen) == 100
-    served(patient)
+    with small(tmp_path) as patient:  # has more patience: a stream that ends makes room
+        headers = ("authorization", f"Bearer {patient.token()}")
+        hold = request(headers, path="/do?hold", method="POST")
+        streams = [frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, hold) for n in range(150)]
+        with rawh2.connected(patient.gateway.port, *streams) as connection:
+            assert RST_STREAM in rawh2.kinds_until(connection, RST_STREAM)
+            seconds_until(lambda: len(patient.model.seen) >= 100, 30)
+            assert len(patient.model.seen) == 100
+        served(patient)
+        patient.upstreams.do(patient.model.release.set)

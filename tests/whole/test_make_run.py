@@ -57,7 +57,7 @@ class Running:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """``make run`` in a folder of its own, so that its ports and keys are the test's own."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("predictors", "hack"):
+    for name in ("predictors", "hack", "requirements"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "gateway", folder / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
     config = yaml.safe_load((folder / "gateway" / "local.yaml").read_text())

@@ -112,7 +112,8 @@ class Service:
                 logger.warning("Kafka cannot be used yet: %s: %s", type(fault).__name__, fault)
             self._beat = time.monotonic()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
             pause = min(2 * pause, settings.retry_longest)
         return None
 

@@ -93,7 +93,8 @@ class PartitionWorker:
             if time.monotonic() - began > self._settings.retry_longest:
                 pause = self._settings.retry_base
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
             pause = min(2 * pause, self._settings.retry_longest)
 
     async def _attempt(self) -> None:

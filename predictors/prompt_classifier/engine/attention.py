@@ -17,6 +17,7 @@ import torch
 from predictors.prompt_classifier.checkpoint import HEAD_SIZE
 
 from .positions import MAX_LENGTH
+from .schedule import round_up
 from .workspace import Workspace
 
 _SCRATCH_FLOATS = 1 << 20
@@ -42,20 +43,21 @@ class Packed:
         self, qkv: torch.Tensor, context: torch.Tensor, lengths: list[int], workspace: Workspace
     ) -> None:
         tokens, hidden = context.shape
-        h, longest = hidden // HEAD_SIZE, max(lengths)
+        h, longest, rows = hidden // HEAD_SIZE, round_up(max(lengths)), round_up(tokens)
         width = 2 * longest - 1
         self._near = slice(MAX_LENGTH - longest, MAX_LENGTH + longest - 1)
         self._packed = qkv.view(tokens, 3, h, HEAD_SIZE).permute(1, 2, 0, 3)
-        # The products below copy what is not contiguous; so copy once, for both.
-        self._rows = workspace.take("attention.rows", 2, h, tokens, HEAD_SIZE)
+        # The products below copy what is not contiguous; so copy once, for both. What the rows beyond the
+        # tokens hold, nobody reads.
+        self._rows = workspace.take("attention.rows", 2, h, rows, HEAD_SIZE)
         out = context.view(tokens, h, HEAD_SIZE).transpose(0, 1)
-        step = min(h, max(2, _SCRATCH_FLOATS // (tokens * width)))
+        step = min(h, max(2, _SCRATCH_FLOATS // (rows * width)))
         self._parts = []
         for first in range(0, h, step):
             heads = slice(first, min(first + step, h))
             size = heads.stop - first
-            by_query = workspace.take("attention.by_query", size, tokens, width)
-            by_key = workspace.take("attention.by_key", size, tokens, width)
+            by_query = workspace.take("attention.by_query", size, rows, width)
+            by_key = workspace.take("attention.by_key", size, rows, width)
             sequences = []
             end = 0
             for n in lengths:
@@ -67,7 +69,7 @@ class Packed:
             self._parts.append((heads, by_query, by_key, sequences))
 
     def __call__(self, position_keys: torch.Tensor, position_queries: torch.Tensor) -> None:
-        self._rows.copy_(self._packed[:2])
+        self._rows[:, :, : self._packed.shape[2]].copy_(self._packed[:2])
         q_rows, k_rows = self._rows
         for heads, by_query, by_key, sequences in self._parts:
             torch.bmm(q_rows[heads], position_keys[heads, :, self._near], out=by_query)

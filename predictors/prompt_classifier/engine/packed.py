@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from predictors.runtime.dealing import Dealer, worth_dealing
+
 from .attention import Attention, Packed, Padded
 from .cpu import onednn_matmul
 from .linears import Linear
-from .schedule import chunks, like_lengths, worth_spreading
+from .schedule import chunks, like_lengths, round_up
 from .weights import EPSILON, Affine, Layer, Norm, Weights
 from .workspace import Workspace
-
-_ROWS = 16
-"""The products' rows are rounded up to a multiple of it. oneDNN makes a kernel for each number of rows, in
-milliseconds, and keeps a thousand; batches of mixed lengths have another number each time."""
 
 LinearFactory = Callable[[str, Affine, Workspace], Linear]
 """Makes a linear layer, given which field of :class:`~.weights.Layer` it is."""
@@ -71,11 +69,9 @@ class PackedEngine:
         self._layers = [self._ready(layer, final=index == last) for index, layer in enumerate(weights.layers)]
         self._head_weight = weights.heads.weight.to(plan.device)
         self._head_bias = weights.heads.bias.to(plan.device)
-        self._workers: ThreadPoolExecutor | None = None
+        self._dealer: Dealer | None = None
         if plan.deal and plan.threads > 1:
-            self._workers = ThreadPoolExecutor(
-                plan.threads, thread_name_prefix=plan.name, initializer=_use_threads, initargs=(1,)
-            )
+            self._dealer = Dealer(plan.threads, plan.name, partial(_use_threads, 1))
 
     def logits(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
         """fp32 [n, 32], row i for sequence i; see :class:`predictors.prompt_classifier.engine.Engine`.
@@ -90,14 +86,11 @@ class PackedEngine:
             answers[chunk] = self._chunk([sequences[index] for index in chunk])
 
         with onednn_matmul():
-            if self._workers is not None:
-                dealt = chunks(lengths, self._plan.chunk_tokens, multiple=self._plan.threads)
-                if worth_spreading(lengths, dealt, self._plan.threads):
-                    # The longest first: what is left at the end, when a thread may idle, is cheap.
-                    futures = [self._workers.submit(answer, chunk) for chunk in reversed(dealt)]
-                    wait(futures)
-                    for future in futures:
-                        future.result()
+            if self._dealer is not None:
+                parts = chunks(lengths, self._plan.chunk_tokens, multiple=self._plan.threads)
+                costs = [float(sum(lengths[index] for index in part)) for part in parts]
+                if worth_dealing(costs, self._plan.threads):
+                    self._dealer.deal(parts, costs, answer)
                     return answers
             _use_threads(self._plan.threads)
             for chunk in chunks(lengths, self._plan.chunk_tokens):
@@ -108,7 +101,7 @@ class PackedEngine:
     def _chunk(self, sequences: list[np.ndarray]) -> np.ndarray:
         lengths = [len(sequence) for sequence in sequences]
         tokens, take, states = sum(lengths), self._workspace.take, self._plan.states
-        ids = np.zeros(-(-tokens // _ROWS) * _ROWS, dtype=np.int64)
+        ids = np.zeros(round_up(tokens), dtype=np.int64)
         np.concatenate(sequences, out=ids[:tokens])
         qkv = take("qkv", len(ids), 3 * self._hidden, dtype=states)
         context = take("context", len(ids), self._hidden, dtype=states)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-_WORTH_SPREADING = 0.6
-"""Share of the threads' time that must be busy if each takes whole chunks. Sharing every product instead
-keeps all busy in principle, and waits for the slowest at each of a thousand barriers in practice."""
+_SHAPE_STEP = 16
+"""Products have multiples of it as rows and as longest lengths. oneDNN makes a kernel for each shape it
+meets, in up to milliseconds, and batches of mixed lengths have other shapes each time."""
 
 
 def chunks(lengths: Sequence[int], most: int, multiple: int = 1) -> list[list[int]]:
@@ -30,14 +30,6 @@ def chunks(lengths: Sequence[int], most: int, multiple: int = 1) -> list[list[in
     return parts
 
 
-def worth_spreading(lengths: Sequence[int], parts: Sequence[Sequence[int]], threads: int) -> bool:
-    """Whether ``threads`` that take whole chunks, the next free one the next, would mostly be busy."""
-    loads = [0] * threads
-    for size in sorted((sum(lengths[index] for index in part) for part in parts), reverse=True):
-        loads[loads.index(min(loads))] += size
-    return threads > 1 and sum(lengths) >= _WORTH_SPREADING * threads * max(loads)
-
-
 def like_lengths(lengths: Sequence[int], padded: bool) -> Iterator[list[int]]:
     """Cuts ascending lengths into runs whose attention shares products.
 
@@ -54,3 +46,8 @@ def like_lengths(lengths: Sequence[int], padded: bool) -> Iterator[list[int]]:
         group.append(length)
     if group:
         yield group
+
+
+def round_up(size: int) -> int:
+    """``size`` as it stands in the shape of a product."""
+    return -(-size // _SHAPE_STEP) * _SHAPE_STEP

@@ -33,7 +33,8 @@ class Follower:
     async def rung(self, within: float) -> bool:
         """Whether there was news since the last call, or came ``within`` seconds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._bell.wait(), within)
+            async with asyncio.timeout(within):
+                await self._bell.wait()
         rung = self._bell.is_set()
         self._bell.clear()
         return rung

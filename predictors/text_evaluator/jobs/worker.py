@@ -131,7 +131,8 @@ class Worker:
             except StoreUnavailable as error:
                 logger.warning("%s", error.message)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), min(self._lease / 3, self._cleanup))
+                async with asyncio.timeout(min(self._lease / 3, self._cleanup)):
+                    await self._news.wait()
 
     async def _renew(self) -> None:
         if self._held:
@@ -191,7 +192,8 @@ class Worker:
         """Records what is finished, whole batches at once and the rest after a moment, until all is."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(held.full.wait(), FLUSH_AFTER)
+                async with asyncio.timeout(FLUSH_AFTER):
+                    await held.full.wait()
             held.full.clear()
             if not await self._record(held):
                 return

@@ -13,7 +13,7 @@ from predictors.prompt_classifier.engine import ENGINES, build_engine, cpu
 from predictors.prompt_classifier.engine.packed import PackedEngine
 from predictors.prompt_classifier.engine.plans import choose, padded_plan
 from predictors.prompt_classifier.engine.positions import bucket, rows_by_distance
-from predictors.prompt_classifier.engine.schedule import chunks, like_lengths, worth_spreading
+from predictors.prompt_classifier.engine.schedule import chunks, like_lengths
 from predictors.prompt_classifier.engine.weights import prepare
 from predictors.runtime.errors import LoadError
 from tests.support.checkpoints import write_random_checkpoint
@@ -189,25 +189,6 @@ def test_chunks_hold_every_sequence_once(lengths: list[int], multiple: int) -> N
     assert sorted(index for part in parts for index in part) == list(range(len(lengths)))
     assert all(part for part in parts)
     assert all(sum(lengths[index] for index in part) <= 512 or len(part) == 1 for part in parts)
-
-
-@pytest.mark.parametrize(
-    ("lengths", "threads", "worth"),
-    [
-        ([512], 2, False),
-        ([500, 10], 2, False),
-        ([60, 64], 2, True),
-        ([60, 64], 8, False),
-        ([65] * 100, 2, True),
-        ([65] * 100, 16, True),
-        ([65] * 100, 1, False),
-        ([], 2, True),
-    ],
-)
-def test_a_batch_is_dealt_out_where_that_keeps_the_threads_busy(
-    lengths: list[int], threads: int, worth: bool
-) -> None:
-    assert worth_spreading(lengths, chunks(lengths, 512, threads), threads) == worth
 
 
 def test_threads_that_take_chunks_get_the_same_answers(small: Checkpoint) -> None:

@@ -46,3 +46,9 @@ def test_children_of_children_are_found() -> None:
         assert {shell.pid, sleeper} <= set(descendants(os.getpid()))
         Tether([sleeper, shell.pid]).cut()
     assert not Path(f"/proc/{shell.pid}").exists()
+
+
+def test_a_process_that_has_ended_has_none() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    assert descendants(ended.pid) == []

@@ -170,6 +170,13 @@ async def test_what_the_engine_raises_is_the_items_error(followed: Followed) -> 
     assert "secret" not in str(error)
 
 
+async def test_a_worker_ends_though_news_come_while_it_is_told_to(followed: Followed) -> None:
+    async with asyncio.timeout(10):
+        async with followed.worker(Engine().mark):
+            await followed.ended(await followed.post(1))
+            followed.hear("", ())  # in the same turn of the loop as the end
+
+
 async def test_a_lost_engine_leaves_its_texts_to_the_next_worker(followed: Followed) -> None:
     lost = asyncio.Event()
 
