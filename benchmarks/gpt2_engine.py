@@ -36,7 +36,7 @@ from hack.demo_models import demo_checkpoint
 from predictors.gpt2.artifact import FORMAT, MANIFEST, TOKENIZER, Artifact
 from predictors.gpt2.engine.decoder import Model, TextDecoder, Work
 from predictors.gpt2.engine.sampling import Sampling
-from predictors.gpt2.engine.session import Session
+from predictors.gpt2.engine.session import Part, Session
 from predictors.gpt2.shape import END_OF_TEXT, VOCAB
 from predictors.gpt2.tokenizer import TextTokenizer
 from predictors.runtime.decoding import decode
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         f" {resident / 1e6:.0f} MB larger (wanted: at most 200, goal 130).\n",
         _over_http(options.rounds, options.threads),
     ]
-    packages = ("onnxruntime", "torch", "transformers", "numpy")
+    packages = ("openvino", "onnxruntime", "torch", "transformers", "numpy")
     path = report.write("gpt2_engine", "gpt2: the engine on the CPU", packages, sections)
     print(path.read_text(encoding="utf-8"))
 
@@ -265,7 +265,7 @@ def _resident(folder: Path, threads: int) -> int:
 
     before = used()
     session = Session(Artifact(folder), threads=threads, slots=STREAMS, context=512)
-    session.read(0, [0], 0, 1)
+    session.run([Part(0, 0, [0])])
     return used() - before
 
 

@@ -1,4 +1,4 @@
-"""The served artifact: a folder with the graph, its 8-bit weights, the tokenizer and a manifest.
+"""The served artifact: a folder with the weights in 8 bits, the tokenizer and a manifest.
 
 The manifest names every file with its size and SHA-256; a folder is taken as a whole or refused.
 """
@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from predictors.gpt2.shape import LABELS, VOCAB, ModelShape
 from predictors.runtime.errors import LoadError
 
-FORMAT = 2
-"""Of the manifest and of what the graph takes and gives; another number is another converter's work."""
+FORMAT = 3
+"""Of the manifest and of the tensors; another number is another converter's work."""
 MANIFEST = "manifest.json"
-GRAPH, WEIGHTS, TOKENIZER = "model.onnx", "weights.bin", "tokenizer.json"
+WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.json"
+QUANTISED, SCALES = ".quantised", ".scales"
+"""Ends of the names of a matrix in 8 bits, and of its scales, one a block."""
 
 
 class _Strict(BaseModel):
@@ -37,7 +39,7 @@ class Shape(_Strict):
 
 
 class Manifest(_Strict):
-    format: Literal[2]
+    format: Literal[3]
     shape: Shape
     tied: bool
     """Whether the head's weights are the embedding's."""
@@ -66,7 +68,7 @@ class Artifact:
             raise LoadError(
                 f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}."
             ) from None
-        if missing := {GRAPH, WEIGHTS, TOKENIZER} - self.manifest.files.keys():
+        if missing := {WEIGHTS, TOKENIZER} - self.manifest.files.keys():
             raise LoadError(f"{path} does not name {', '.join(sorted(missing))}.")
         shape = self.manifest.shape
         assert {VOCAB, LABELS} >= {shape.outputs}

@@ -34,7 +34,7 @@ class Loader:
     def bytes_needed(self, artifact: Artifact) -> int:
         """Memory of the loaded model: its weights, and its cache when full."""
         slots, context = self._cache_size(artifact.shape)
-        return artifact.size + 8 * artifact.shape.layers * slots * context * artifact.shape.hidden
+        return artifact.size + 4 * artifact.shape.layers * slots * context * artifact.shape.hidden
 
     def load(self, name: str, artifact: Artifact) -> Model:
         """Verified, in memory, every kind of pass run once. Raises LoadError."""

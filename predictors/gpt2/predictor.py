@@ -176,7 +176,7 @@ class Gpt2(GenerativePredictor[GenerateRequest, Work, Completion]):
     def description(self) -> Mapping[str, str]:
         if not self._tasks:
             return {}
-        return {"engine": "onnxruntime", "device": "cpu", "dtype": "int8", "checksum": self._checksum}
+        return {"engine": "openvino", "device": "cpu", "dtype": "int8", "checksum": self._checksum}
 
     def task(self, request: GenerateRequest) -> Task:
         """The task of a request. Raises InvalidValue when no model here can do it."""

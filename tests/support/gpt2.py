@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from predictors.gpt2.artifact import Artifact
 from predictors.gpt2.convert.vocabulary import FILES
 from predictors.gpt2.convert.write import convert
-from predictors.gpt2.engine.session import Session
+from predictors.gpt2.engine.session import Part, Session
 from predictors.gpt2.shape import HEAD_SIZE, VOCAB, ModelShape, expected_shapes
 
 
@@ -107,8 +107,7 @@ def all_logits(session: Session, ids: Sequence[int]) -> np.ndarray:
     """What the engine says after each of ``ids`` [length, vocabulary]."""
     rows = np.empty((len(ids), VOCAB), np.float32)
     for place, token in enumerate(ids):
-        top = session.read(0, [token], place, VOCAB)
-        rows[place, top.ids[0]] = top.logits[0]
+        rows[place] = session.run([Part(0, place, [token])])[0]
     return rows
 
 

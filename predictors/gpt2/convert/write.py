@@ -7,9 +7,10 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from safetensors.numpy import save_file
+
 from predictors.gpt2.artifact import (
     FORMAT,
-    GRAPH,
     MANIFEST,
     TOKENIZER,
     WEIGHTS,
@@ -20,8 +21,8 @@ from predictors.gpt2.artifact import (
     digest,
 )
 from predictors.gpt2.convert.checkpoint import read_checkpoint
-from predictors.gpt2.convert.graph import write_graph
 from predictors.gpt2.convert.vocabulary import find_tokenizer
+from predictors.gpt2.convert.weights import served
 from predictors.runtime.errors import LoadError
 
 
@@ -48,9 +49,8 @@ def convert(
         raise LoadError(f"{target} cannot be written: {error.strerror}.") from None
     try:
         (part / TOKENIZER).write_bytes(tokenizer)
-        with (part / WEIGHTS).open("wb") as weights:
-            graph = write_graph(checkpoint, weights, WEIGHTS)
-        (part / GRAPH).write_bytes(graph)
+        save_file(served(checkpoint), part / WEIGHTS)
+        (part / WEIGHTS).chmod(0o644)  # as the others; the library lets only its owner read it
         shape = checkpoint.shape
         manifest = Manifest(
             format=FORMAT,
@@ -60,7 +60,7 @@ def convert(
             source_sha256=checkpoint.checksum,
             files={
                 name: File(size=(part / name).stat().st_size, sha256=digest(part / name))
-                for name in (GRAPH, WEIGHTS, TOKENIZER)
+                for name in (WEIGHTS, TOKENIZER)
             },
         )
         (part / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")

@@ -4,5 +4,5 @@
 checkpoints and converts them. Made by ``python -m predictors.gpt2.demo OUT_DIR``, never committed.
 """
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raise it with the converter's: a folder made before is then not taken for a new one."""

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from predictors.gpt2.engine.sampling import Sampler, Sampling
-from predictors.gpt2.engine.session import MAX_TOP, Session, Top
+from predictors.gpt2.engine.session import Part, Session
 from predictors.gpt2.engine.text import GrowingText
 from predictors.gpt2.shape import END_OF_TEXT
 from predictors.gpt2.tokenizer import TextTokenizer
 from predictors.runtime.decoding import News
-from predictors.runtime.errors import Internal, ServiceError
+from predictors.runtime.errors import Internal
 
 CHUNK = 128
-"""Prompt tokens read between two steps of those that are being decoded: bounds how long these wait."""
+"""Most prompt tokens in a pass: bounds how long those that are being decoded wait for it."""
 
 LABELS = ("not spam", "spam")
 
@@ -71,15 +71,23 @@ class _Sequence:
     work: Work
     sampler: Sampler
     text: GrowingText
+    slot: int | None = None
+    """Its place in the cache, once it has one."""
     read: int = 0
     """Prompt tokens in the cache."""
     tokens: list[int] = field(default_factory=list)
     """Generated so far; the last one is not in the cache yet."""
 
     @property
-    def length(self) -> int:
-        """Tokens in the cache, while decoding."""
-        return self.read + len(self.tokens) - 1
+    def reading(self) -> bool:
+        return self.read < len(self.work.ids)
+
+    def next(self, room: int) -> Part:
+        """What the next pass takes of it: a part of its prompt, as ``room`` allows, or its last token."""
+        assert self.slot is not None
+        if self.reading:
+            return Part(self.slot, self.read, self.work.ids[self.read : self.read + room])
+        return Part(self.slot, self.read + len(self.tokens) - 1, self.tokens[-1:])
 
 
 class TextDecoder:
@@ -114,104 +122,77 @@ class TextDecoder:
 
 
 class _Batch:
-    """The sequences of one model. Those being decoded have the first slots, the one being read the next."""
+    """The sequences of one model: each has a slot of its session's from its first step to its end."""
 
     def __init__(self, model: Model) -> None:
         self._session = model.session
+        self._free = list(range(model.session.slots))
         self.waiting: deque[_Sequence] = deque()
-        self._reading: _Sequence | None = None
-        self._decoding: list[_Sequence] = []
+        self._running: list[_Sequence] = []
 
     @property
     def empty(self) -> bool:
-        return not (self.waiting or self._reading or self._decoding)
+        return not (self.waiting or self._running)
 
     def remove(self, handle: int) -> None:
-        for sequence in self.waiting:
-            if sequence.handle == handle:
-                self.waiting.remove(sequence)
-                return
-        if self._reading and self._reading.handle == handle:
-            self._reading = None
-            return
-        decoding, move = self._decoding, self._session.move
-        slot = next(slot for slot, sequence in enumerate(decoding) if sequence.handle == handle)
-        last = len(decoding) - 1
-        if slot < last:
-            move(last, slot, decoding[last].length)
-            decoding[slot] = decoding[last]
-        decoding.pop()
-        if self._reading:
-            move(last + 1, last, self._reading.read)
+        for sequences in (self.waiting, self._running):
+            for sequence in sequences:
+                if sequence.handle == handle:
+                    sequences.remove(sequence)
+                    if sequence.slot is not None:
+                        self._free.append(sequence.slot)
+                    return
 
     def step(self) -> Iterator[News]:
-        """Whoever ends must have left before the next news is asked for."""
-        # Reading first: a newcomer then takes part in this very step.
-        yield from self._read()
-        yield from self._extend()
+        """One pass: the next token of all that are being decoded, and a chunk of prompts."""
+        while self.waiting and self._free:
+            sequence = self.waiting.popleft()
+            sequence.slot = self._free.pop()
+            self._running.append(sequence)
+        taking, parts, room = [], [], CHUNK
+        for sequence in self._running:
+            part = sequence.next(room)
+            if part.ids:
+                taking.append(sequence)
+                parts.append(part)
+                room -= len(part.ids) if sequence.reading else 0
+        logits = self._session.run(parts)
+        for sequence, part, row in zip(taking, parts, logits, strict=True):
+            if sequence.reading:
+                sequence.read += len(part.ids)
+            if not sequence.reading:
+                yield self._told(sequence, row)
 
-    def _extend(self) -> list[News]:
-        decoding = self._decoding
-        if not decoding:
-            return []
-        greedy = all(sequence.sampler.greedy for sequence in decoding)
-        top = self._session.extend(
-            [sequence.tokens[-1] for sequence in decoding],
-            [sequence.length for sequence in decoding],
-            1 if greedy else MAX_TOP,
-        )
-        return [self._next(sequence, top, row) for row, sequence in enumerate(decoding)]
-
-    def _read(self) -> list[News]:
-        """A chunk of prompts: the rest of one, and of the next ones while there is room."""
-        news: list[News] = []
-        room = CHUNK
-        while room and (self._reading or self.waiting):
-            sequence = self._reading = self._reading or self.waiting.popleft()
-            work = sequence.work
-            part = work.ids[sequence.read : sequence.read + room]
-            top = self._session.read(
-                len(self._decoding), part, sequence.read, 1 if sequence.sampler.greedy else MAX_TOP
-            )
-            sequence.read += len(part)
-            room -= len(part)
-            if sequence.read == len(work.ids):
-                if self._session.shape.classifies:
-                    news.append(News(sequence.handle, outcome=_label(work, top)))
-                    break  # it leaves as the one being read
-                self._reading = None
-                self._decoding.append(sequence)
-                news.append(self._next(sequence, top, 0))
-        return news
-
-    def _next(self, sequence: _Sequence, top: Top, row: int) -> News:
-        """What the next token means for a sequence."""
-        if not np.isfinite(top.logits[row, 0]):
+    def _told(self, sequence: _Sequence, logits: np.ndarray) -> News:
+        if not np.isfinite(logits).all():
             return News(
                 sequence.handle, outcome=Internal("The model's output for this prompt is not finite.")
             )
-        token = sequence.sampler.pick(top.logits[row], top.ids[row])
-        sequence.tokens.append(token)
-        work, text, count = sequence.work, sequence.text, len(sequence.tokens)
-        piece = work.model.tokenizer.decode(list(work.ids)) if work.echo and count == 1 else ""
-        ended = token == END_OF_TEXT
-        if not ended:
-            piece += text.push(token)
-            ended = text.stopped
-        if not ended and count < work.max_new_tokens:
-            return News(sequence.handle, 1, piece or None)
-        piece += text.end()
-        prompt = work.model.tokenizer.decode(list(work.ids)) if work.echo else ""
-        outcome = Completion(
-            prompt + text.text, "stop" if ended else "length", work.prompt_tokens, count, work.truncated
-        )
-        return News(sequence.handle, 1, piece or None, outcome)
+        if self._session.shape.classifies:
+            return News(sequence.handle, outcome=_label(sequence.work, logits))
+        return _continued(sequence, sequence.sampler.pick(logits))
 
 
-def _label(work: Work, top: Top) -> Completion | ServiceError:
-    logits = top.logits[0]
-    if not np.isfinite(logits).all():
-        return Internal("The model's output for this prompt is not finite.")
+def _continued(sequence: _Sequence, token: int) -> News:
+    """What the next token means for a sequence."""
+    sequence.tokens.append(token)
+    work, text, count = sequence.work, sequence.text, len(sequence.tokens)
+    piece = work.model.tokenizer.decode(list(work.ids)) if work.echo and count == 1 else ""
+    ended = token == END_OF_TEXT
+    if not ended:
+        piece += text.push(token)
+        ended = text.stopped
+    if not ended and count < work.max_new_tokens:
+        return News(sequence.handle, 1, piece or None)
+    piece += text.end()
+    prompt = work.model.tokenizer.decode(list(work.ids)) if work.echo else ""
+    outcome = Completion(
+        prompt + text.text, "stop" if ended else "length", work.prompt_tokens, count, work.truncated
+    )
+    return News(sequence.handle, 1, piece or None, outcome)
+
+
+def _label(work: Work, logits: np.ndarray) -> Completion:
     powers = np.exp(logits - logits.max())
     label = int(np.argmax(logits))
     probability = float(powers[label] / powers.sum())

@@ -23,19 +23,31 @@ class Sampling:
 
 class Sampler:
     def __init__(self, sampling: Sampling) -> None:
-        self.greedy = sampling.greedy
         self._sampling = sampling
-        self._rng = None if self.greedy else np.random.default_rng(sampling.seed)
+        self._rng = None if sampling.greedy else np.random.default_rng(sampling.seed)
 
-    def pick(self, logits: np.ndarray, ids: np.ndarray) -> int:
-        """One of ``ids``, whose ``logits`` come in falling order."""
+    def pick(self, logits: np.ndarray) -> int:
+        """One of the tokens whose ``logits`` [vocabulary] these are."""
         if self._rng is None:
-            return int(ids[0])
+            return int(logits.argmax())
         sampling = self._sampling
-        scaled = logits[: sampling.top_k] / sampling.temperature
+        ids = likeliest(logits, sampling.top_k)
+        scaled = logits[ids] / sampling.temperature
         powers = np.exp(scaled - scaled[0])
         sums = np.cumsum(powers)
         # The first place where enough of all is gathered belongs to it, so at least one stays.
         last = min(int(np.searchsorted(sums, sampling.top_p * sums[-1])), len(sums) - 1)
         place = int(np.searchsorted(sums[: last + 1], self._rng.random() * sums[last], side="right"))
         return int(ids[min(place, last)])
+
+
+def likeliest(logits: np.ndarray, k: int) -> np.ndarray:
+    """Where the ``k`` largest stand, largest first."""
+    # At least k are no less than the k-th of the groups' maxima. They are few, and only they are sorted.
+    groups = min(8 * k, len(logits))
+    begins = np.linspace(0, len(logits), groups, endpoint=False, dtype=np.intp)
+    bound = (
+        np.partition(np.maximum.reduceat(logits, begins), groups - k)[groups - k] if k < groups else -np.inf
+    )
+    few = np.flatnonzero(logits >= bound)
+    return few[np.argsort(-logits[few], kind="stable")[:k]]

@@ -1,150 +1,149 @@
-"""One artifact in ONNX Runtime: the forward pass, over a cache of keys and values that is extended in place.
+"""One artifact in OpenVINO: the forward pass, over a cache of keys and values that is extended in place.
 
-The cache has ``slots`` rows. The sequences being decoded sit in the first of them, so that a step over all of
-them reads and writes one piece of memory, without a copy.
+The cache has ``slots``, one a sequence, and is paged: a pass takes tokens of several slots packed one after
+another, prompts and next tokens together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
+import openvino
 
-from predictors.gpt2.artifact import GRAPH, Artifact
-from predictors.gpt2.shape import HEAD_SIZE
+from predictors.gpt2.artifact import QUANTISED, SCALES, WEIGHTS, Artifact
+from predictors.gpt2.engine import graph
+from predictors.gpt2.engine.tensors import Tensors
 from predictors.runtime.errors import LoadError
 
-MAX_TOP = 100
-"""Most candidates for the next token that leave the graph, a sequence."""
+STEP = 8
+"""Passes with prompts have a multiple of so many tokens, filled up by a slot of no sequence's.
+
+OpenVINO makes its kernels anew for each number of rows, in 4 ms and 1 MB at base size.
+"""
 
 
-@dataclass(frozen=True)
-class Top:
-    """The likeliest next tokens of each sequence, likeliest first. Valid until the next pass."""
+class Part(NamedTuple):
+    """Tokens of one sequence to put into the cache."""
 
-    logits: np.ndarray
-    """[sequences, k] fp32."""
-    ids: np.ndarray
-    """[sequences, k] int64."""
+    slot: int
+    start: int
+    """Tokens that the slot has so far."""
+    ids: Sequence[int]
 
 
 class Session:
     def __init__(self, artifact: Artifact, *, threads: int, slots: int, context: int) -> None:
-        """Raises LoadError when ONNX Runtime does not take the graph.
+        """Raises LoadError when OpenVINO does not take the model.
 
         ``context``: tokens a sequence may have, prompt and answer together.
         """
         self.shape, self.slots = artifact.shape, slots
         self.context = min(context, artifact.shape.context)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # The graph has its operators chosen; what the optimiser would fuse further runs slower.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        # A thread that waits for the next step must not take a processor from the tokeniser and the server.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        tensors = Tensors(artifact.path(WEIGHTS))
+        # Rows of the embedding are read from the file: those in use stay in memory.
+        self._embedding, self._scales = tensors["tok_emb" + QUANTISED], tensors["tok_emb" + SCALES]
+        self._positions = tensors["pos_emb.weight"]
+        self._inputs: dict[str, np.ndarray] = {}
+        options = {
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # the server and other models run on the same processors
+            "INFERENCE_PRECISION_HINT": "f32",
+            "KV_CACHE_PRECISION": "f16",
+            # Activations in 8 bits, a scale for as many of a token's: no text depends on its neighbours.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": self._embedding.shape[-1],
+        }
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(artifact.path(GRAPH)), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the library raises classes of its own, without a common one
-            raise LoadError(f"{artifact.folder} is not a graph this engine runs: {error}.") from None
-        size = (slots, self.shape.heads, self.context, HEAD_SIZE)
-        # Zeroed by the system when it is first touched: what no sequence needs costs no memory.
-        self._caches = [np.zeros((2, *size), np.float32) for _ in range(self.shape.layers)]
-        self._decoding: dict[tuple[int, int], _Pass] = {}
-
-    @property
-    def cache_bytes(self) -> int:
-        """Bytes of the cache when every slot is full."""
-        return sum(cache.nbytes for cache in self._caches)
+            compiled = openvino.Core().compile_model(graph.build(tensors, self.shape), "CPU", options)
+            self._request = compiled.create_infer_request()
+            self._caches = self._make_caches(compiled)
+            self.run([Part(0, 0, [0])])  # lays the weights out for the processor, in memory of the engine's
+        except RuntimeError as error:
+            raise LoadError(f"{artifact.folder} is not a model this engine runs: {error}.") from None
+        tensors.release()
 
     def warm_up(self) -> None:
-        """Runs every kind of pass once, so that the first caller does not pay for it."""
-        for length in (1, min(128, self.context - 1)):
-            self.read(0, [0] * length, 0, 1)
-        if not self.shape.classifies:
-            for k in (1, MAX_TOP):
-                self.extend([0] * self.slots, [1] * self.slots, k)
+        """Runs every kind of pass once, so that the first caller does not pay for it.
 
-    def read(self, slot: int, ids: Sequence[int], start: int, k: int) -> Top:
-        """Puts ``ids`` at positions ``start`` and on into a slot; the candidates to follow the last one."""
-        one = _Pass(self, slot, 1, len(ids), k)
-        one.ids[0], one.positions[0] = ids, np.arange(start, start + len(ids))
-        return one.run([start + len(ids) - 1])
+        For prompts this leaves a few lengths to be met: kernels for them all would take longer than they do.
+        """
+        for count in range(1, self.slots + 1):
+            self.run([Part(slot, 0, [0]) for slot in range(count)])
+        self.run([Part(0, 0, [0] * min(128, self.context - 1))])
 
-    def extend(self, tokens: Sequence[int], lengths: Sequence[int], k: int) -> Top:
-        """One token more for each of the first slots, whose sequences have ``lengths`` tokens so far."""
-        key = (len(tokens), k)
-        batch = self._decoding.get(key)
-        if batch is None:
-            batch = self._decoding[key] = _Pass(self, 0, len(tokens), 1, k)
-        batch.ids[:, 0], batch.positions[:, 0] = tokens, lengths
-        return batch.run(lengths)
+    def run(self, parts: Sequence[Part]) -> np.ndarray:
+        """The logits after each part's last token [parts, outputs]. Valid until the next pass."""
+        count, tokens = len(parts), sum(len(part.ids) for part in parts)
+        if tokens > self.slots and tokens % STEP:
+            parts = [*parts, Part(self.slots, 0, [0] * (-tokens % STEP))]
+        ids = [token for part in parts for token in part.ids]
+        places = [place for part in parts for place in range(part.start, part.start + len(part.ids))]
+        lengths = [part.start + len(part.ids) for part in parts]
+        blocks = [
+            range(part.slot * self._blocks, part.slot * self._blocks + -(-length // self._block))
+            for part, length in zip(parts, lengths, strict=True)
+        ]
+        begins = _begins([len(part.ids) for part in parts])
+        inputs = {
+            "embedded": self._embed(ids) + self._positions[places],
+            "past_lens": np.array([part.start for part in parts], np.int32),
+            "subsequence_begins": begins,
+            "last": begins[1:] - 1,
+            "block_indices": np.concatenate(blocks, dtype=np.int32),
+            "block_indices_begins": _begins([len(some) for some in blocks]),
+            "max_context_len": np.array(max(lengths), np.int32),
+        }
+        for name, array in inputs.items():
+            self._give(name, array)
+        self._request.infer()
+        return self._request.get_output_tensor().data[:count]
 
     def dependence(self, prompts: Sequence[Sequence[int]]) -> float:
         """How far what follows each prompt alone is from what follows it beside the others.
 
-        In parts of the candidates' spread. Zero but for rounding, which differs by the number of rows.
+        In parts of the logits' spread. Zero but for rounding.
         """
         prompts = prompts[: self.slots]
 
         def extended(chosen: Sequence[Sequence[int]]) -> np.ndarray:
             for slot, ids in enumerate(chosen):
-                self.read(slot, ids[:-1], 0, 1)
-            ends, lengths = [ids[-1] for ids in chosen], [len(ids) - 1 for ids in chosen]
-            return self.extend(ends, lengths, MAX_TOP).logits.copy()
+                self.run([Part(slot, 0, ids[:-1])])
+            return self.run([Part(slot, len(ids) - 1, ids[-1:]) for slot, ids in enumerate(chosen)]).copy()
 
         together = extended(prompts)
         alone = np.concatenate([extended([ids]) for ids in prompts])
-        spread = alone[:, 0] - alone[:, -1]
-        return float((np.abs(together - alone).max(-1) / spread.clip(1e-6)).max())
+        return float((np.abs(together - alone).max(-1) / alone.std(-1).clip(1e-6)).max())
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copies the first ``length`` positions of one slot to another."""
-        for cache in self._caches:
-            cache[:, target, :, :length] = cache[:, source, :, :length]
-
-
-class _Pass:
-    """The buffers of one forward pass and their binding to the graph, to be used again."""
-
-    def __init__(self, session: Session, slot: int, rows: int, tokens: int, k: int) -> None:
-        self._run = session._session.run_with_iobinding
-        self._binding = session._session.io_binding()
-        self.ids = self._input("ids", np.zeros((rows, tokens), np.int64))
-        self.positions = self._input("positions", np.zeros((rows, tokens), np.int64))
-        self._lengths = self._input("lengths", np.zeros(rows, np.int32))
-        self._total = self._input("total", np.zeros((), np.int32))
-        for layer, cache in enumerate(session._caches):
-            for name, part in (("keys", cache[0]), ("values", cache[1])):
-                rows_of_it = part[slot : slot + rows]
-                self._input(f"{name}.{layer}", rows_of_it)
-                self._output(f"{name}.{layer}.next", rows_of_it)
-        if session.shape.classifies:
-            logits = self._output("logits", np.zeros((rows, session.shape.outputs), np.float32))
-            order = np.tile(np.arange(session.shape.outputs), (rows, 1))
-            self._top = Top(logits, order)
+    def _give(self, name: str, array: np.ndarray) -> None:
+        held = self._inputs.get(name)
+        if held is not None and held.shape == array.shape:  # as in most steps, and cheaper
+            held[...] = array
         else:
-            self._k = self._input("k", np.array([k], np.int64))
-            self._top = Top(
-                self._output("top_logits", np.zeros((rows, k), np.float32)),
-                self._output("top_ids", np.zeros((rows, k), np.int64)),
-            )
+            self._inputs[name] = array
+            self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
 
-    def run(self, lengths: Sequence[int]) -> Top:
-        """``lengths``: of each sequence without its last token."""
-        self._lengths[:] = lengths
-        self._total[...] = max(lengths) + 1
-        self._run(self._binding)
-        return self._top
+    def _embed(self, ids: Sequence[int]) -> np.ndarray:
+        return (self._embedding[ids] * self._scales[ids]).reshape(len(ids), -1)
 
-    def _input(self, name: str, array: np.ndarray) -> np.ndarray:
-        self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        return array
+    def _make_caches(self, compiled: openvino.CompiledModel) -> list[np.ndarray]:
+        """Zeroed by the system when they are first touched: what no sequence needs costs no memory."""
+        caches = []
+        for layer in range(self.shape.layers):
+            for kind in ("key", "value"):
+                name = f"{kind}_cache.{layer}"
+                entry = compiled.input(name)
+                _, heads, self._block, width = (
+                    side.get_length() if side.is_static else 0 for side in entry.get_partial_shape()
+                )
+                self._blocks = -(-self.context // self._block)
+                size = ((self.slots + 1) * self._blocks, heads, self._block, width)
+                caches.append(np.zeros(size, entry.get_element_type().to_dtype()))
+                self._request.set_tensor(name, openvino.Tensor(caches[-1], shared_memory=True))
+        return caches
 
-    def _output(self, name: str, array: np.ndarray) -> np.ndarray:
-        self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        return array
+
+def _begins(lengths: Sequence[int]) -> np.ndarray:
+    """Where each of several runs laid end to end begins, and the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths)], dtype=np.int32)

@@ -10,7 +10,7 @@ import torch
 from predictors.gpt2.artifact import Artifact
 from predictors.gpt2.convert import write
 from predictors.gpt2.convert.command import NOT_CONVERTED, main
-from predictors.gpt2.engine.session import Session
+from predictors.gpt2.engine.session import Part, Session
 from predictors.gpt2.shape import LABELS
 from predictors.runtime.errors import LoadError
 from tests.support.gpt2 import Reference, prompt_ids, state_dict, write_vocabulary
@@ -34,6 +34,7 @@ def test_it_writes_what_is_served(
     artifact = Artifact(out)
     artifact.verify()
     assert artifact.manifest.source == "spam_model.pth"
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in out.iterdir()), "for whoever serves it"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "weights"]
     assert [path.name for path in out.parent.iterdir()] == ["spam"], "nothing half-written stays"
 
@@ -78,7 +79,7 @@ def test_a_conversion_that_fails_in_the_middle_leaves_nothing(
     def full(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "write_graph", full)
+    monkeypatch.setattr(write, "save_file", full)
     out = tmp_path / "models" / "spam"
     with pytest.raises(LoadError, match="cannot be written: No space left"):
         write.convert(checkpoint, out)
@@ -109,11 +110,11 @@ def test_wrong_usage_is_exit_code_2() -> None:
     assert ended.value.code == 2
 
 
-def test_a_width_that_no_block_of_128_divides(checkpoint: Path, tmp_path: Path) -> None:
-    """GPT-2 XL's 1600 is such a width; 192 stands for it."""
+def test_a_width_that_is_no_power_of_two(checkpoint: Path, tmp_path: Path) -> None:
+    """GPT-2 XL's is 1600; 192 stands for it."""
     state = state_dict(layers=1, hidden=192, outputs=LABELS)
     torch.save(state, checkpoint)
     artifact = write.convert(checkpoint, tmp_path / "out")
     ids = prompt_ids(20)
     session = Session(artifact, threads=1, slots=1, context=120)
-    assert session.read(0, ids, 0, 1).logits[0] == pytest.approx(Reference(state).logits(ids)[-1], abs=0.1)
+    assert session.run([Part(0, 0, ids)])[0] == pytest.approx(Reference(state).logits(ids)[-1], abs=0.1)

@@ -65,8 +65,8 @@ def test_a_model_beyond_the_memory_is_refused(tmp_path: Path) -> None:
     artifact = write_artifact(tmp_path, state_dict(layers=1, context=1024), GENERATE)
     tight = settings(tmp_path, memory_mib=64, max_context=1024, max_batch_items=64, max_new_tokens=64)
     needed = Loader(tight).bytes_needed(artifact)
-    # Weights, and keys and values in fp32 of 64 slots of 1024 tokens.
-    assert needed == artifact.size + 2 * 4 * 64 * 1024 * 64
+    # Weights, and keys and values in fp16 of 64 slots of 1024 tokens.
+    assert needed == artifact.size + 2 * 2 * 64 * 1024 * 64
     with pytest.raises(
         LoadError, match=rf"needs {needed >> 20} MiB with its cache; QUINTET_MEMORY_MIB is 16"
     ):

@@ -3,16 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictors.gpt2.engine.sampling import Sampler, Sampling
+from predictors.gpt2.engine.sampling import Sampler, Sampling, likeliest
 
-LOGITS = np.log(np.array([0.5, 0.25, 0.125, 0.0625, 0.0625], np.float32))
-IDS = np.array([70, 71, 72, 73, 74])
+LOGITS = np.full(80, -np.inf, np.float32)
+LOGITS[70:75] = np.log([0.5, 0.25, 0.125, 0.0625, 0.0625])
 
 
 def drawn(count: int = 4000, **changes: float) -> dict[int, float]:
     values = {"temperature": 1.0, "top_p": 1.0, "top_k": 5, "seed": 1, **changes}
     sampler = Sampler(Sampling(**values))  # type: ignore[arg-type]
-    tokens = [sampler.pick(LOGITS, IDS) for _ in range(count)]
+    tokens = [sampler.pick(LOGITS) for _ in range(count)]
     return {token: tokens.count(token) / count for token in sorted(set(tokens))}
 
 
@@ -47,7 +47,7 @@ def test_temperature_evens_out_or_sharpens() -> None:
 def test_the_same_seed_draws_the_same() -> None:
     def sequence(seed: int | None) -> list[int]:
         sampler = Sampler(Sampling(1.0, 1.0, 5, seed))
-        return [sampler.pick(LOGITS, IDS) for _ in range(50)]
+        return [sampler.pick(LOGITS) for _ in range(50)]
 
     assert sequence(7) == sequence(7) != sequence(8)
     assert sequence(None) != sequence(None)
@@ -55,4 +55,13 @@ def test_the_same_seed_draws_the_same() -> None:
 
 def test_huge_logits_stay_finite() -> None:
     sampler = Sampler(Sampling(0.001, 0.9, 5, 0))
-    assert sampler.pick(LOGITS * 1e6, IDS) == 70
+    assert sampler.pick(LOGITS * 1e6) == 70
+
+
+@pytest.mark.parametrize("size", [1, 90, 50_257])
+@pytest.mark.parametrize("k", [1, 7, 100])
+def test_the_likeliest_are_those_that_sorting_all_would_find(size: int, k: int) -> None:
+    logits = np.random.default_rng(size).normal(size=size).astype(np.float32).round(2)  # with ties
+    assert np.array_equal(likeliest(logits, k), np.argsort(-logits, kind="stable")[:k])
+    rising = np.arange(size, dtype=np.float32)
+    assert np.array_equal(likeliest(rising, k), np.argsort(-rising)[:k])
