@@ -28,7 +28,7 @@ STARTING = 240
 T = TypeVar("T")
 
 
-async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 180) -> T:
+async def until(check: Callable[[], Awaitable[T | None]], seconds: float = 300) -> T:
     """What ``check`` gives, once it gives something: the state of another process."""
     async with asyncio.timeout(seconds):
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 
@@ -11,6 +12,8 @@ from aiokafka.errors import TopicAlreadyExistsError
 from predictors.gpt4_nano.pipeline.messages import DLQ, REQUESTS, RESULTS
 
 logger = logging.getLogger(__name__)
+
+_KNOWN_SECONDS, _POLL_SECONDS = 30.0, 0.1
 
 
 class WrongTopics(Exception):
@@ -25,28 +28,26 @@ async def prepare(bootstrap: str, partitions: int, replicas: int) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        await _create(admin, NewTopic(REQUESTS, partitions, replicas))
-        partitions = (await _partitions(admin))[REQUESTS]
+        partitions = await _partitions(admin, NewTopic(REQUESTS, partitions, replicas))
         for topic in (RESULTS, DLQ):
-            await _create(admin, NewTopic(topic, partitions, replicas))
-        found = await _partitions(admin)
-        for topic in (RESULTS, DLQ):
-            if found[topic] < partitions:
+            found = await _partitions(admin, NewTopic(topic, partitions, replicas))
+            if found < partitions:
                 raise WrongTopics(
-                    f"{topic} has {found[topic]} partitions and needs {partitions}, as {REQUESTS} has."
+                    f"{topic} has {found} partitions and needs {partitions}, as {REQUESTS} has."
                 )
     finally:
         await admin.close()
 
 
-async def _create(admin: AIOKafkaAdminClient, topic: NewTopic) -> None:
-    if topic.name in await admin.list_topics():
-        return
-    with contextlib.suppress(TopicAlreadyExistsError):  # by someone else meanwhile
-        await admin.create_topics([topic])
-        logger.info("Made the topic %s.", topic.name)
-
-
-async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    described = await admin.describe_topics([REQUESTS, RESULTS, DLQ])
-    return {entry["topic"]: len(entry["partitions"]) for entry in described}
+async def _partitions(admin: AIOKafkaAdminClient, topic: NewTopic) -> int:
+    """How many the topic has, which is made if it is missing."""
+    if topic.name not in await admin.list_topics():
+        with contextlib.suppress(TopicAlreadyExistsError):  # by someone else meanwhile
+            await admin.create_topics([topic])
+            logger.info("Made the topic %s.", topic.name)
+    async with asyncio.timeout(_KNOWN_SECONDS):
+        while True:
+            (described,) = await admin.describe_topics([topic.name])
+            if found := len(described["partitions"]):
+                return found
+            await asyncio.sleep(_POLL_SECONDS)  # it is made, and not yet known to all of the broker
