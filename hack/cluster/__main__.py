@@ -16,7 +16,7 @@ from hack.cluster import addons, certificates, images, node, programs
 from hack.cluster.kube import Kube, KubeFailed, until
 from hack.cluster.places import KUBECONFIG, REGISTRY_HOST, RUN
 from hack.demo_image.__main__ import collect
-from hack.system import MissingPart, find, parts, sentence
+from hack.system import MissingPart, provide, sentence
 
 CHART = images.ROOT / "charts" / "quintet"
 KIND = "quintet"
@@ -37,7 +37,7 @@ def up(models: list[str], with_addons: list[str]) -> None:
     """Idempotent: what is there stays, what is missing is added."""
     if _docker():
         return _kind(models)
-    if missing := [part for part in parts("cluster") if find(part) is None]:
+    if missing := provide("cluster"):
         raise MissingPart(sentence(missing))
     kubernetes = [program.name for program in programs.PROGRAMS if program.wrapper == "kubernetes"]
     programs.build(say, [*kubernetes, *(ADDONS[name] for name in with_addons)])

@@ -14,6 +14,7 @@ from pathlib import Path
 from hack.cluster import node
 from hack.cluster.places import BASE, HOME, IMAGES, REGISTRY_HOST
 from hack.cluster.programs import KSERVE, binary
+from hack.system import need
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE_IMAGE = "localhost/quintet-cluster/debian:bookworm"
@@ -98,6 +99,23 @@ def push_system(say: Callable[[str], None]) -> None:
     for name, program in SYSTEM.items():
         if binary(program).exists():
             _push_static(name, binary(program), say)
+
+
+def push_prometheus(say: Callable[[str], None]) -> str:
+    """Debian's, for the tests; its name."""
+    name = "quintet-cluster/prometheus:debian"
+    program = need("prometheus")
+    state = _digest([program])
+    if not _stamp(name, state):
+        _base(say)
+        with tempfile.TemporaryDirectory(dir=HOME) as folder:
+            shutil.copyfile(program, Path(folder) / "prometheus")
+            (Path(folder) / "prometheus").chmod(0o755)
+            lines = [f"FROM {BASE_IMAGE}", "COPY prometheus /usr/bin/", "USER 65532:65532"]
+            (Path(folder) / "Dockerfile").write_text("\n".join([*lines, 'ENTRYPOINT ["prometheus"]', ""]))
+            _buildah("bud", "--quiet", "--isolation", "chroot", "--tag", f"localhost/{name}", folder)
+        _push(name, state)
+    return name
 
 
 def push_ours(images: Iterable[Image], say: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ import pytest
 from hack.cluster.__main__ import ADDONS, chart_models, up
 from hack.cluster.kube import Kube, until
 from hack.local_stack import hints
-from tests.support.charts import CHART, ROOT
+from tests.cluster.traffic import Traffic
+from tests.support.charts import CHART, ROOT, Object
 
 NAMESPACE = "models"
 LOGS = ROOT / ".local" / "cluster-logs"
+FIGURES = ROOT / ".local" / "cluster-figures.md"
 INSTALL_SECONDS = 600
 # A comma-separated choice in E2E_MODELS; default: all that the chart enables.
 MODELS = [name for name in os.environ.get("E2E_MODELS", "").split(",") if name] or chart_models()
@@ -37,7 +39,6 @@ class Release:
     kube: Kube
     name: str
     namespace: str
-    seconds_to_ready: float = 0.0
 
     def helm(self, *arguments: str) -> str:
         return self.kube.run("helm", *arguments, "--namespace", self.namespace)
@@ -83,6 +84,22 @@ class Release:
         metadata = {"name": name, "namespace": self.namespace}
         self.kube.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}])
 
+    def traffic(self, model: str, rate: float = 5.0) -> Traffic:
+        """Open-loop load of the model's example."""
+        example = examples(model)["v1"]
+        return Traffic(self.address, example["path"], example["body"], self.token(), rate)
+
+    def replicas(self, component: str) -> list[Object]:
+        """The pods that are not about to end."""
+        selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+        pods = self.get("pods", "-l", selector)["items"]
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def gone(self, pods: list[Object]) -> bool:
+        """Whether the last of these has ended, which is long after it was told to."""
+        there = {pod["metadata"]["name"] for pod in self.get("pods")["items"]}
+        return not there & {pod["metadata"]["name"] for pod in pods}
+
     @contextlib.contextmanager
     def forwarded(self) -> Iterator[str]:
         """The gateway's address by `kubectl port-forward`."""
@@ -97,11 +114,18 @@ class Release:
                 forward.terminate()
 
 
-def disabled() -> list[str]:
-    """Flags that leave out what this run does not serve."""
+def disabled(wanted: Collection[str] = MODELS) -> list[str]:
+    """Flags that leave out what is not wanted."""
     return [
-        flag for m in chart_models() if m not in MODELS for flag in ("--set", f"models.{m}.enabled=false")
+        flag for m in chart_models() if m not in wanted for flag in ("--set", f"models.{m}.enabled=false")
     ]
+
+
+def figure(what: str, value: str) -> None:
+    """For benchmarks/results/cluster.md: said, and kept until the next run."""
+    print(f"\n{what}: {value}", flush=True)
+    with FIGURES.open("a") as file:
+        file.write(f"| {what} | {value} |\n")
 
 
 def examples(model: str) -> dict[str, dict[str, Any]]:
@@ -111,6 +135,8 @@ def examples(model: str) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def bare() -> Kube:
     """Kubernetes and its DNS."""
+    FIGURES.parent.mkdir(exist_ok=True)
+    FIGURES.write_text("| what | figure |\n|---|---|\n")
     up([], ["coredns"])
     return Kube()
 
@@ -142,7 +168,8 @@ def release(kube: Kube, namespace: str) -> Release:
     begin = time.monotonic()
     found.helm("install", found.name, str(CHART), *disabled())
     found.ready()
-    return Release(kube, found.name, namespace, time.monotonic() - begin)
+    figure(f"helm install to all ready ({len(MODELS)} models)", f"{time.monotonic() - begin:.0f} s")
+    return found
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,0 +1,22 @@
+"""The end: nothing of ours stays, and what is the user's does."""
+
+from __future__ import annotations
+
+import pytest
+
+from hack.cluster.kube import until
+from tests.cluster.conftest import Release
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_uninstall_leaves_nothing_of_ours(release: Release) -> None:
+    release.helm("uninstall", release.name, "--wait")
+    kinds = "inferenceservices,deployments,services,configmaps,serviceaccounts,hpa,pdb,networkpolicies,pods"
+
+    def left() -> list[str]:
+        found = release.get(kinds, "-l", "app.kubernetes.io/instance=quintet")["items"]
+        return [f"{item['kind']}/{item['metadata']['name']}" for item in found]
+
+    until(lambda: not left(), 180, f"nothing is left: {left()}")
+    assert release.get("secret", "quintet-jwt"), "the secret is the user's, not ours"
