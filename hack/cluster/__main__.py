@@ -14,6 +14,7 @@ import yaml
 
 from hack.cluster import addons, certificates, images, node, programs
 from hack.cluster.kube import Kube, KubeFailed, until
+from hack.cluster.leftovers import leftovers
 from hack.cluster.places import KUBECONFIG, REGISTRY_HOST, RUN
 from hack.demo_image.__main__ import collect
 from hack.system import MissingPart, provide, sentence
@@ -61,10 +62,11 @@ def down() -> int:
     if _docker():
         subprocess.run(["kind", "delete", "cluster", "--name", KIND], check=True)
         return 0
-    left = node.stop()
+    node.stop()
     images.unmount()
-    for path in left:
-        say(f"left: {path}")
+    left = leftovers()
+    for what in left:
+        say(f"left: {what}")
     shutil.rmtree(RUN, ignore_errors=True)
     KUBECONFIG.unlink(missing_ok=True)
     return 1 if left else 0

@@ -1,6 +1,6 @@
 """The chart on a real Kubernetes with a real KServe (``make e2e``). Slow, so `make test` does not come here.
 
-The cluster is set up once and left running for the next time; `make cluster-down` ends it.
+A run begins with a new cluster and ends it. With E2E_KEEP=1 it takes the one that is there and leaves it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from hack.cluster.__main__ import ADDONS, chart_models, up
+from hack.cluster.__main__ import ADDONS, chart_models, down, up
 from hack.cluster.kube import Kube, until
 from hack.local_stack import hints
 from tests.cluster.traffic import Traffic
@@ -30,6 +30,7 @@ NAMESPACE = "models"
 LOGS = ROOT / ".local" / "cluster-logs"
 FIGURES = ROOT / ".local" / "cluster-figures.md"
 INSTALL_SECONDS = 600
+KEEP = os.environ.get("E2E_KEEP", "") not in ("", "0")
 # A comma-separated choice in E2E_MODELS; default: all that the chart enables.
 MODELS = [name for name in os.environ.get("E2E_MODELS", "").split(",") if name] or chart_models()
 
@@ -135,16 +136,24 @@ def examples(model: str) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def bare() -> Kube:
     """Kubernetes and its DNS."""
+    if not KEEP:
+        down()
     FIGURES.parent.mkdir(exist_ok=True)
     FIGURES.write_text("| what | figure |\n|---|---|\n")
+    begin = time.monotonic()
     up([], ["coredns"])
+    if not KEEP:
+        figure("a new Kubernetes with DNS, programs and images cached", f"{time.monotonic() - begin:.0f} s")
     return Kube()
 
 
 @pytest.fixture(scope="session")
 def kube(bare: Kube) -> Kube:
     """With KServe, and our images in the registry."""
+    begin = time.monotonic()
     up(MODELS, list(ADDONS))
+    if not KEEP:
+        figure("KServe, metrics-server, kwok and our images on it", f"{time.monotonic() - begin:.0f} s")
     return bare
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from hack.cluster.kube import until
-from tests.cluster.conftest import Release
+from hack.cluster.__main__ import down
+from hack.cluster.kube import Kube, until
+from hack.cluster.leftovers import leftovers
+from tests.cluster.conftest import KEEP, Release, figure
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -20,3 +24,11 @@ def test_uninstall_leaves_nothing_of_ours(release: Release) -> None:
 
     until(lambda: not left(), 180, f"nothing is left: {left()}")
     assert release.get("secret", "quintet-jwt"), "the secret is the user's, not ours"
+
+
+@pytest.mark.skipif(KEEP, reason="the cluster is to stay")
+def test_the_end_of_the_cluster_leaves_nothing_on_the_machine(bare: Kube) -> None:
+    begin = time.monotonic()
+    assert down() == 0
+    figure("make cluster-down", f"{time.monotonic() - begin:.0f} s")
+    assert leftovers() == []
