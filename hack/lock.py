@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOT_LOCKED = {"runtime"}  # only ever part of an image's extra
 ALL = "dev"
+WHOLE = {"text-evaluator-cuda"}
+"""Of which nothing is left out: [tool.uv] drops what no other image loads of torch's build for CUDA."""
 
 # No header, no addresses: a lock must read the same wherever it was made.
 COMPILE = [
@@ -72,6 +74,8 @@ def compile_locks(folder: Path, *, upgrade: bool = False) -> list[Path]:
         if present.exists():
             shutil.copyfile(present, target)  # uv prefers the versions it finds in its output file
         command = [_uv(), *COMPILE, "--extra", extra, "--output-file", str(target)]
+        if extra in WHOLE:
+            command.append("--no-config")
         if upgrade:
             command.append("--upgrade")
         if extra != ALL:
