@@ -1,8 +1,9 @@
-"""``python -m hack.triton``: Triton Inference Server on a plain machine: ``tritonserver`` beside this Python.
+"""``python -m hack.triton [FOLDER]``: Triton Inference Server on a plain machine, beside this Python.
 
 The package nvidia-pytriton carries the server, its Python backend and a stub a Python version. They and the
-numpy that this backend was built for stand in a folder of the cache (hack/triton.txt pins both); the script
-written into the environment's bin folder starts them. Set-up runs this; a second run costs nothing.
+numpy that this backend was built for stand in FOLDER, by default in the cache; hack/triton.txt pins both.
+The script ``tritonserver`` in the environment's bin folder starts them. Set-up and the image's build run it;
+a second run costs nothing.
 """
 
 from __future__ import annotations
@@ -44,12 +45,16 @@ class NoLibpython(Missing):
     code = EXIT_LIBPYTHON
 
 
-def install(scripts: Path) -> Path:
-    """The script ``tritonserver`` in ``scripts``. Raises Missing."""
-    library = _libpython()
+def cached() -> Path:
+    """The cache's folder for these pins and this Python."""
     digest = hashlib.sha256(PINS.read_bytes() + VERSION.encode()).hexdigest()[:12]
-    folder = cache_folder().expanduser().absolute() / f"triton-{digest}"
-    if not folder.is_dir():
+    return cache_folder().expanduser().absolute() / f"triton-{digest}"
+
+
+def install(scripts: Path, folder: Path) -> Path:
+    """The script ``tritonserver`` in ``scripts``, what it starts in ``folder``. Raises Missing."""
+    library = _libpython()
+    if not (folder / "server").is_dir():
         _unpack(folder)
     libraries = os.pathsep.join(filter(None, [f"{folder}/libraries", library]))
     script = scripts / "tritonserver"
@@ -67,7 +72,7 @@ def _unpack(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".triton-") as scratch:
         whole = Path(scratch) / "whole"
         command = [
-            *(str(Path(sys.executable).with_name("uv")), "pip", "install", "-q", "--no-deps"),
+            *(_uv(), "pip", "install", "-q", "--no-deps"),
             *("--require-hashes", "--python", sys.executable, "--target", str(whole), "-r", str(PINS)),
         ]
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
@@ -90,8 +95,14 @@ def _unpack(folder: Path) -> None:
         try:
             made.rename(folder)
         except OSError:
-            if not folder.is_dir():  # not made by someone else meanwhile
+            if not (folder / "server").is_dir():  # not made by someone else meanwhile
                 raise
+
+
+def _uv() -> str:
+    """The one beside this Python, else on PATH."""
+    beside = Path(sys.executable).with_name("uv")
+    return os.fspath(beside) if beside.exists() else "uv"
 
 
 def _libpython() -> str:
@@ -109,9 +120,10 @@ def _libpython() -> str:
     return ""
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0]).absolute() if arguments else cached()
     try:
-        install(Path(sys.executable).parent)
+        install(Path(sys.executable).parent, folder)
     except Missing as missing:
         print(f"setup: {missing}", file=sys.stderr)
         return missing.code
@@ -119,4 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -61,17 +61,25 @@ def ignored(path: str) -> bool:
     return out
 
 
+def copied(found: list[Instruction]) -> set[str]:
+    """What they take from the clone."""
+    return {
+        source
+        for word, rest in found
+        if word == "COPY" and "--from=" not in rest
+        for source in rest.split()[:-1]
+    }
+
+
 def test_there_are_dockerfiles() -> None:
-    assert {"gateway", "hack/demo_image", "predictors/gpt2"} <= set(IDS)
+    assert {"gateway", "hack/demo_image", "predictors/gpt2", "predictors/gpt4_nano"} <= set(IDS)
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
 def test_what_is_copied_is_there_and_reaches_the_build(file: Path) -> None:
-    for word, rest in instructions(file):
-        if word == "COPY" and "--from=" not in rest:
-            for source in rest.split()[:-1]:
-                assert source in MADE or (ROOT / source).exists(), source
-                assert not ignored(source), f"{source} is in .dockerignore"
+    for source in copied(instructions(file)):
+        assert source in MADE or (ROOT / source).exists(), source
+        assert not ignored(source), f"{source} is in .dockerignore"
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
@@ -116,22 +124,11 @@ def test_the_image_says_what_it_is(file: Path) -> None:
 )
 def test_a_predictor_s_image_holds_its_model_and_no_other(file: Path) -> None:
     model = file.parent.name
-    copied = {
-        s
-        for word, rest in instructions(file)
-        if word == "COPY" and "--from" not in rest
-        for s in rest.split()[:-1]
-    }
-    lock = f"requirements/{model.replace('_', '-')}"
-    # A variant's lock is named behind its model's: text-evaluator-cuda.
-    variants = {source for source in copied if source.startswith(f"{lock}-")}
-    assert copied - variants == {
-        "requirements/uv.txt",
-        f"{lock}.txt",
-        "predictors/__init__.py",
-        "predictors/runtime",
-        f"predictors/{model}",
-    }
+    assert copied(shipped(file)) == {"predictors/__init__.py", "predictors/runtime", f"predictors/{model}"}
+    locks = {source for source in copied(instructions(file)) if source.startswith("requirements/")}
+    name = f"requirements/{model.replace('_', '-')}"
+    assert {"requirements/uv.txt", f"{name}.txt"} <= locks
+    assert all(lock == "requirements/uv.txt" or lock.startswith(name) for lock in locks)
     (entry,) = (rest for word, rest in shipped(file) if word == "ENTRYPOINT")
     assert json.loads(entry) == ["python3", "-m", f"predictors.{model}"]
 
@@ -145,6 +142,6 @@ def test_only_the_image_for_development_can_be_changed(file: Path) -> None:
         assert ("RUN", "chown -R 65532:65532 /app") in stage
 
 
-@pytest.mark.parametrize("lock", ["gpt2", "multitask-nlp", "gateway"])
+@pytest.mark.parametrize("lock", ["gpt2", "gpt4-nano", "multitask-nlp", "gateway"])
 def test_an_image_that_needs_no_torch_has_none(lock: str) -> None:
     assert "\ntorch==" not in f"\n{(ROOT / 'requirements' / f'{lock}.txt').read_text()}"
