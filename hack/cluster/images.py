@@ -17,9 +17,10 @@ from hack.cluster.programs import KSERVE, binary
 from hack.system import need
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE_IMAGE = "localhost/quintet-cluster/debian:bookworm"
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-_PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
+_PACKAGES = "python3,python3-venv,python3-pip,libpython3.11,ca-certificates"
+_CONTENT = hashlib.sha256(_PACKAGES.encode()).hexdigest()[:8]
+BASE_IMAGE = f"localhost/quintet-cluster/debian:bookworm-{_CONTENT}"
 STAMPS = HOME / "images"
 """What each pushed image was made of."""
 
@@ -144,7 +145,7 @@ def unmount() -> None:
 def _base(say: Callable[[str], None]) -> None:
     if _buildah("images", "--quiet", "--filter", f"reference={BASE_IMAGE}").strip():
         return
-    done = BASE.with_name(f"{BASE.name}.done")
+    done = BASE.with_name(f"{BASE.name}.{_CONTENT}")
     if not done.exists():
         say("making a Debian for the images")
         shutil.rmtree(BASE, ignore_errors=True)

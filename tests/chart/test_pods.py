@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from predictors.gpt4_nano.pipeline.messages import REQUESTS
+from predictors.gpt4_nano.pipeline.settings import PipelineSettings
 from predictors.runtime.settings import ENDING_SECONDS
 from tests.support.charts import CASES, Object, case_flags, containers, kind, pod_specs, render, selects
 
@@ -142,7 +144,7 @@ def test_only_the_gateway_and_prometheus_reach_a_predictor(case: str) -> None:
         assert any(selects(caller, gateway) for caller in callers)
         assert all(caller["matchLabels"] for caller in callers), "an empty selector would be everybody"
         assert metrics["from"]
-        assert len(metrics["ports"]) == 1
+        assert {port["port"] for port in metrics["ports"]} <= {"http1", "consumer"}, "metrics and no more"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -188,12 +190,41 @@ def test_a_gpu_model_lands_on_its_node_with_one_gpu(model: str, product: str) ->
 
 
 def test_startup_takes_as_long_as_it_may() -> None:
-    for isvc in kind(
+    found = kind(
         render(
             "--set",
-            "modelDefaults.startupSeconds=123,profile=cpu,models.multitask_nlp.weights.included=true,models.gpt2.weights.included=true",
+            "profile=cpu,models.multitask_nlp.weights.included=true,models.gpt2.weights.included=true",
+            "--set",
+            "models.multitask_nlp.startupSeconds=123,models.gpt2.startupSeconds=123",
         ),
         "InferenceService",
-    ).values():
-        probe = isvc["spec"]["predictor"]["containers"][0]["startupProbe"]
+    )
+    for name in ("multitask-nlp", "gpt2"):
+        probe = found[name]["spec"]["predictor"]["containers"][0]["startupProbe"]
         assert probe["failureThreshold"] == math.ceil(123 / probe["periodSeconds"])
+
+
+def test_a_consumer_stands_beside_its_predictor_where_there_are_brokers() -> None:
+    containers = kind(render(*case_flags("everything")), "InferenceService")["gpt4-nano"]["spec"][
+        "predictor"
+    ]["containers"]
+    first, consumer = containers
+    assert consumer["image"] == first["image"]
+    assert consumer["command"] == ["python3", "-m", "predictors.gpt4_nano.pipeline"]
+    brokers = env(first)["QUINTET_KAFKA_BOOTSTRAP_SERVERS"]
+    assert env(consumer)["QUINTET_KAFKA_BOOTSTRAP_SERVERS"] == brokers == "kafka.streaming.svc:9092"
+    port = env(first)["QUINTET_TRITON_GRPC_PORT"]
+    assert env(consumer)["QUINTET_TRITON_URL"] == f"localhost:{port}"
+    alone = kind(render(), "InferenceService")["gpt4-nano"]["spec"]["predictor"]["containers"]
+    assert len(alone) == 1, "without brokers there is nothing to take"
+
+
+def test_keda_goes_by_the_lag_of_the_consumer_s_group() -> None:
+    (trigger,) = kind(render(*case_flags("everything")), "ScaledObject")["gpt4-nano"]["spec"]["triggers"]
+    assert trigger["type"] == "kafka"
+    assert trigger["metadata"] == {
+        "bootstrapServers": "kafka.streaming.svc:9092",
+        "consumerGroup": PipelineSettings().kafka_group,
+        "topic": REQUESTS,
+        "lagThreshold": "100",
+    }

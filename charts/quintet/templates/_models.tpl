@@ -37,4 +37,10 @@ command: [python3, -m, watchfiles, --filter, python, "python3 -m {{ last . }}", 
 {{- add .drain.learn (include "quintet.gracePeriod" .) 5 -}}
 {{- end }}
 
+{{/* (root, model): whether it has a consumer */}}
+{{- define "quintet.consumes" -}}
+{{- $model := last . -}}
+{{- if and $model.consumer.module $model.egress.kafka (first .).Values.kafka.brokers }}true{{ end -}}
+{{- end }}
+
 {{- define "quintet.demo" -}}{{ if eq .Values.profile "demo" }}true{{ end }}{{- end }}
