@@ -45,7 +45,9 @@ def messages(release: Release, component: str) -> str:
 GPU = {"prompt-classifier": "gpu-t4-0", "text-evaluator": "gpu-l40-0"}
 
 
-def test_gpu_models_land_on_their_nodes_and_wait_where_there_is_none(release: Release) -> None:
+def test_gpu_models_land_on_their_nodes_and_wait_where_there_is_none(
+    release: Release, gpu_nodes: None
+) -> None:
     """On fake nodes: what is placed there is Running by word alone."""
     flags = ["--set", "profile=gpu", *disabled(["prompt_classifier", "text_evaluator"])]
     for model in ("prompt_classifier", "text_evaluator"):
