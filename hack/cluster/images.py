@@ -128,6 +128,7 @@ def push_ours(images: Iterable[Image], say: Callable[[str], None]) -> None:
         say(f"building {image.name}")
         _buildah(
             *("bud", "--quiet", "--isolation", "chroot", "--network", "host", "--pull-never", "--layers"),
+            "--force-rm",  # else the last stage leaves a container behind, and the image cannot be removed
             *("--volume", f"{BUNDLE}:{BUNDLE}:ro", "--build-arg", f"BASE_IMAGE={BASE_IMAGE}"),
             *("--ignorefile", str(ROOT / ".dockerignore"), "--file", str(image.dockerfile)),
             *("--tag", f"localhost/{image.name}", str(ROOT)),

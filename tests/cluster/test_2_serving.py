@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ import pytest
 from hack.cluster.places import KUBECONFIG
 from predictors.runtime.tensors import TensorSpec
 from tests.cluster.conftest import MODELS, Release, examples
+from tests.support.servers import free_port
 from tests.support.transports import TRANSPORTS, Target
 
 pytestmark = pytest.mark.timeout(1200)
@@ -60,8 +62,31 @@ def test_kserve_leaves_the_replicas_to_our_autoscaler(release: Release) -> None:
 def test_helm_test_passes(release: Release) -> None:
     said = release.helm("test", release.name, "--logs", "--timeout", "3m")
     assert "Succeeded" in said
+    assert not release.kube.answers("-n", release.namespace, "get", "pod", "quintet-test"), (
+        "it leaves nothing"
+    )
     for model in MODELS:
         assert said.count(f'"model": "{model}"') == 3
+
+
+def test_the_commands_of_the_notes_work_when_pasted(release: Release) -> None:
+    """All of them, in their order, in one shell; only the local port is another one."""
+    notes = release.helm("get", "notes", release.name).replace("localhost:8080", f"localhost:{free_port()}")
+    port = re.search(r"localhost:(\d+)", notes)
+    assert port
+    lines = [line.strip() for line in notes.splitlines() if line.startswith("  ")]
+    script = ["set -e", "trap 'kill %1' EXIT"]
+    for line in lines:
+        if " port-forward " in line:
+            line = (
+                line.replace(" 8080:", f" {port[1]}:")
+                + f" & until echo > /dev/tcp/127.0.0.1/{port[1]}; do sleep 0.2; done"
+            )
+        script.append(line.replace("curl ", "curl --silent --show-error --fail-with-body ", 1))
+    said = release.kube.run("bash", "-c", "\n".join(script))
+    assert f'"{MODELS[0]}"' in said
+    assert '"versions"' in said, "the metadata of a model"
+    assert "Succeeded" in said, "helm test"
 
 
 @pytest.mark.parametrize("model", MODELS)
