@@ -1,4 +1,4 @@
-"""Jobs of text_evaluator: followed live through a forwarded port, and whole after their process was killed."""
+"""Jobs of text_evaluator: followed live through a forwarded port, and whole after their process is killed."""
 
 from __future__ import annotations
 
