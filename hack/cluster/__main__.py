@@ -17,6 +17,7 @@ from hack.cluster.kube import Kube, KubeFailed, until
 from hack.cluster.leftovers import leftovers
 from hack.cluster.places import KUBECONFIG, REGISTRY_HOST, RUN
 from hack.demo_image.__main__ import collect
+from hack.helm import folder as helm_folder
 from hack.system import MissingPart, provide, sentence
 
 CHART = images.ROOT / "charts" / "quintet"
@@ -55,7 +56,7 @@ def up(models: list[str], with_addons: list[str]) -> None:
     if models:
         collect()
         images.push_ours(images.ours(_version(), models), say)
-    say(f"the cluster is up: export KUBECONFIG={KUBECONFIG}")
+    say(f"the cluster is up: export KUBECONFIG={KUBECONFIG} PATH={helm_folder()}:$PATH")
 
 
 def down() -> int:
