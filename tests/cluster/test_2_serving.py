@@ -85,7 +85,7 @@ def test_the_commands_of_the_notes_work_when_pasted(release: Release) -> None:
         script.append(line.replace("curl ", "curl --silent --show-error --fail-with-body ", 1))
     said = release.kube.run("bash", "-c", "\n".join(script))
     assert f'"{MODELS[0]}"' in said
-    assert '"versions"' in said, "the metadata of a model"
+    assert '"platform":"quintet"' in said, "the metadata of a model"
     assert "Succeeded" in said, "helm test"
 
 
