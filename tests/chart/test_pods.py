@@ -224,7 +224,7 @@ def test_keda_goes_by_the_lag_of_the_consumer_s_group() -> None:
     assert trigger["type"] == "kafka"
     assert trigger["metadata"] == {
         "bootstrapServers": "kafka.streaming.svc:9092",
-        "consumerGroup": PipelineSettings().kafka_group,
+        "consumerGroup": PipelineSettings.model_fields["kafka_group"].default,
         "topic": REQUESTS,
         "lagThreshold": "100",
     }
