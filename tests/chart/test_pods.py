@@ -10,7 +10,7 @@ import pytest
 
 from predictors.gpt4_nano.pipeline.messages import REQUESTS
 from predictors.gpt4_nano.pipeline.settings import PipelineSettings
-from predictors.runtime.settings import ENDING_SECONDS
+from predictors.runtime.settings import ENDING_SECONDS, PREFIX
 from tests.support.charts import CASES, Object, case_flags, containers, kind, pod_specs, render, selects
 
 PODS = [
@@ -213,6 +213,8 @@ def test_a_consumer_stands_beside_its_predictor_where_there_are_brokers() -> Non
     assert consumer["command"] == ["python3", "-m", "predictors.gpt4_nano.pipeline"]
     brokers = env(first)["QUINTET_KAFKA_BOOTSTRAP_SERVERS"]
     assert env(consumer)["QUINTET_KAFKA_BOOTSTRAP_SERVERS"] == brokers == "kafka.streaming.svc:9092"
+    known = {f"{PREFIX}{name.upper()}" for name in PipelineSettings.model_fields}
+    assert {name for name in env(consumer) if name.startswith(PREFIX)} <= known, "unknown ones are refused"
     port = env(first)["QUINTET_TRITON_GRPC_PORT"]
     assert env(consumer)["QUINTET_TRITON_URL"] == f"localhost:{port}"
     alone = kind(render(), "InferenceService")["gpt4-nano"]["spec"]["predictor"]["containers"]

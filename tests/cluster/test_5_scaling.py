@@ -24,7 +24,8 @@ def test_load_brings_a_second_replica_of_gpt2_and_its_end_takes_it_away(release:
     path, token = examples("gpt2")["v1"]["path"], release.token()
     release.upgrade("--set", "models.gpt2.autoscaling.scaleDownSeconds=120")
     until(lambda: replicas("replicas") == 1 and asks_for(1), 600, "one replica at rest")
-    busy = {"instances": [{"prompt": "The king", "max_new_tokens": 60}]}
+    long = [{"prompt": f"The king of {n}", "max_new_tokens": 64, "temperature": 1} for n in range(8)]
+    busy = {"instances": long}
     begin = time.monotonic()
     with Traffic(release.address, path, busy, token, 4.0) as load:
         until(lambda: asks_for(2), 300, "the autoscaler wants a second replica")

@@ -48,16 +48,10 @@ livenessProbe:
   failureThreshold: 6
 {{- end }}
 
-{{/* (root, model): where brokers and store are */}}
-{{- define "quintet.companions" -}}
-{{- $root := first . }}{{ $model := last . }}
-{{- if and $model.egress.kafka $root.Values.kafka.brokers }}
-- {name: QUINTET_KAFKA_BOOTSTRAP_SERVERS, value: {{ $root.Values.kafka.brokers | quote }}}
-{{- end }}
-{{- if and $model.egress.storeSetting $root.Values.store.secret }}
-- name: QUINTET_{{ $model.egress.storeSetting }}
-  valueFrom:
-    secretKeyRef: {name: {{ $root.Values.store.secret }}, key: {{ $root.Values.store.key }}}
+{{/* (root, model): where the brokers are */}}
+{{- define "quintet.kafka" -}}
+{{- if and (last .).egress.kafka (first .).Values.kafka.brokers }}
+- {name: QUINTET_KAFKA_BOOTSTRAP_SERVERS, value: {{ (first .).Values.kafka.brokers | quote }}}
 {{- end }}
 {{- end }}
 
