@@ -82,11 +82,16 @@ class Release:
         self.kubectl("rollout", "status", f"deployment/{self.name}-gateway", f"--timeout={seconds}s")
 
     def reached(self) -> None:
-        """The gateway has found every model, which takes as long as old answers of the DNS live."""
+        """Every gateway has found every model, which takes as long as old answers of the DNS live."""
         headers = {"authorization": f"Bearer {self.token()}"}
+
+        def found(url: str) -> bool:
+            """Asked on connections of their own, which are spread over the gateways."""
+            return all(httpx.get(url, headers=headers, timeout=30).status_code == 200 for _ in range(10))
+
         for model in MODELS:
             url = f"{self.address}/v2/models/{model}/ready"
-            until(lambda url=url: httpx.get(url, headers=headers, timeout=30).status_code == 200, 60, url)
+            until(lambda url=url: found(url), 60, url)
 
     def secret(self, name: str, **values: str) -> None:
         data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
