@@ -23,7 +23,7 @@ class Part:
     program: str
     package: str
     used_by: str
-    """``tests``, ``benchmarks`` or ``cluster``: the same words as on the command line."""
+    """``tests``, ``benchmarks``, ``cluster`` or ``e2e``: the same words as on the command line."""
     unpack: str | None = None
     """Take just this file out of the package. For packages that would also install and start a service."""
 
@@ -45,6 +45,7 @@ PARTS = (
     Part("host-local", "containernetworking-plugins", "cluster"),
     Part("ip", "iproute2", "cluster"),
     Part("iptables", "iptables", "cluster"),
+    Part("prometheus", "prometheus", "e2e", unpack="usr/bin/prometheus"),
 )
 _FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/cni"
 """Where Debian has programs that a person's PATH may not name."""
@@ -131,15 +132,20 @@ def _quiet(command: list[str], cwd: str | None = None) -> None:
     subprocess.run(command, cwd=cwd, env=environ, check=True, capture_output=True, text=True)
 
 
-def main(arguments: list[str]) -> int:
-    missing = [part for part in PARTS if part.used_by in arguments and find(part) is None]
+def provide(*used_by: str) -> list[Part]:
+    """Installs what is missing where it may; returns what is missing still."""
+    missing = [part for part in PARTS if part.used_by in used_by and find(part) is None]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"installing {', '.join(part.program for part in missing)} from Debian", file=sys.stderr)
         try:
             install(missing)
         except subprocess.CalledProcessError as problem:
             print(problem.stderr.strip(), file=sys.stderr)
-        missing = [part for part in missing if find(part) is None]
+    return [part for part in missing if find(part) is None]
+
+
+def main(arguments: list[str]) -> int:
+    missing = provide(*arguments)
     if not missing:
         return 0
     print(sentence(missing), file=sys.stderr)

@@ -14,9 +14,11 @@ import yaml
 
 from hack.cluster import addons, certificates, images, node, programs
 from hack.cluster.kube import Kube, KubeFailed, until
+from hack.cluster.leftovers import leftovers
 from hack.cluster.places import KUBECONFIG, REGISTRY_HOST, RUN
 from hack.demo_image.__main__ import collect
-from hack.system import MissingPart, find, parts, sentence
+from hack.helm import folder as helm_folder
+from hack.system import MissingPart, provide, sentence
 
 CHART = images.ROOT / "charts" / "quintet"
 KIND = "quintet"
@@ -37,7 +39,7 @@ def up(models: list[str], with_addons: list[str]) -> None:
     """Idempotent: what is there stays, what is missing is added."""
     if _docker():
         return _kind(models)
-    if missing := [part for part in parts("cluster") if find(part) is None]:
+    if missing := provide("cluster"):
         raise MissingPart(sentence(missing))
     kubernetes = [program.name for program in programs.PROGRAMS if program.wrapper == "kubernetes"]
     programs.build(say, [*kubernetes, *(ADDONS[name] for name in with_addons)])
@@ -54,17 +56,18 @@ def up(models: list[str], with_addons: list[str]) -> None:
     if models:
         collect()
         images.push_ours(images.ours(_version(), models), say)
-    say(f"the cluster is up: export KUBECONFIG={KUBECONFIG}")
+    say(f"the cluster is up: export KUBECONFIG={KUBECONFIG} PATH={helm_folder()}:$PATH")
 
 
 def down() -> int:
     if _docker():
         subprocess.run(["kind", "delete", "cluster", "--name", KIND], check=True)
         return 0
-    left = node.stop()
+    node.stop()
     images.unmount()
-    for path in left:
-        say(f"left: {path}")
+    left = leftovers()
+    for what in left:
+        say(f"left: {what}")
     shutil.rmtree(RUN, ignore_errors=True)
     KUBECONFIG.unlink(missing_ok=True)
     return 1 if left else 0

@@ -14,11 +14,13 @@ from pathlib import Path
 from hack.cluster import node
 from hack.cluster.places import BASE, HOME, IMAGES, REGISTRY_HOST
 from hack.cluster.programs import KSERVE, binary
+from hack.system import need
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE_IMAGE = "localhost/quintet-cluster/debian:bookworm"
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-_PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
+_PACKAGES = "python3,python3-venv,python3-pip,libpython3.11,ca-certificates"
+_CONTENT = hashlib.sha256(_PACKAGES.encode()).hexdigest()[:8]
+BASE_IMAGE = f"localhost/quintet-cluster/debian:bookworm-{_CONTENT}"
 STAMPS = HOME / "images"
 """What each pushed image was made of."""
 
@@ -100,6 +102,23 @@ def push_system(say: Callable[[str], None]) -> None:
             _push_static(name, binary(program), say)
 
 
+def push_prometheus(say: Callable[[str], None]) -> str:
+    """Debian's, for the tests; its name."""
+    name = "quintet-cluster/prometheus:debian"
+    program = need("prometheus")
+    state = _digest([program])
+    if not _stamp(name, state):
+        _base(say)
+        with tempfile.TemporaryDirectory(dir=HOME) as folder:
+            shutil.copyfile(program, Path(folder) / "prometheus")
+            (Path(folder) / "prometheus").chmod(0o755)
+            lines = [f"FROM {BASE_IMAGE}", "COPY prometheus /usr/bin/", "USER 65532:65532"]
+            (Path(folder) / "Dockerfile").write_text("\n".join([*lines, 'ENTRYPOINT ["prometheus"]', ""]))
+            _buildah("bud", "--quiet", "--isolation", "chroot", "--tag", f"localhost/{name}", folder)
+        _push(name, state)
+    return name
+
+
 def push_ours(images: Iterable[Image], say: Callable[[str], None]) -> None:
     for image in images:
         state = _digest([image.dockerfile, *(ROOT / source for source in image.sources)])
@@ -109,6 +128,7 @@ def push_ours(images: Iterable[Image], say: Callable[[str], None]) -> None:
         say(f"building {image.name}")
         _buildah(
             *("bud", "--quiet", "--isolation", "chroot", "--network", "host", "--pull-never", "--layers"),
+            "--force-rm",  # else the last stage leaves a container behind, and the image cannot be removed
             *("--volume", f"{BUNDLE}:{BUNDLE}:ro", "--build-arg", f"BASE_IMAGE={BASE_IMAGE}"),
             *("--ignorefile", str(ROOT / ".dockerignore"), "--file", str(image.dockerfile)),
             *("--tag", f"localhost/{image.name}", str(ROOT)),
@@ -126,7 +146,7 @@ def unmount() -> None:
 def _base(say: Callable[[str], None]) -> None:
     if _buildah("images", "--quiet", "--filter", f"reference={BASE_IMAGE}").strip():
         return
-    done = BASE.with_name(f"{BASE.name}.done")
+    done = BASE.with_name(f"{BASE.name}.{_CONTENT}")
     if not done.exists():
         say("making a Debian for the images")
         shutil.rmtree(BASE, ignore_errors=True)

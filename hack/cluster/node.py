@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from hack.cluster import daemons
+from hack.cluster.leftovers import cgroups
 from hack.cluster.places import (
     BINARIES,
     CONFIG,
@@ -34,7 +35,6 @@ READY = RUN / "node.ready"
 MOUNTED = ("lib/kubelet", "lib/containerd", "lib/cni", "log/pods", "log/containers")
 """Folders under /var that daemons write to, wherever one looks from."""
 CGROUP = "quintet-cluster"
-CGROUPS = (CGROUP, "kubepods", "k8s.io")
 _UNSHARE = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 _SETTINGS = {"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1"}
 
@@ -89,8 +89,8 @@ def start() -> None:
         _run("ip", "route", "replace", network, "via", NODE_IP)
 
 
-def stop() -> list[str]:
-    """Ends it and removes what it leaves; what could not be removed is returned."""
+def stop() -> None:
+    """Ends it and removes what it leaves."""
     if (first := pid()) is not None:
         os.kill(first, signal.SIGTERM)
         with contextlib.suppress(NodeFailed):
@@ -101,8 +101,7 @@ def stop() -> list[str]:
     _run("ip", "link", "del", HOST_LINK, check=False)  # its routes go with it
     NODE_PID.unlink(missing_ok=True)
     with contextlib.suppress(NodeFailed):  # a group is busy until its last process is reaped
-        _until(lambda: not _remove_cgroups(), 10, "")
-    return _remove_cgroups()
+        _until(_remove_cgroups, 10, "")
 
 
 def inside(*command: str) -> subprocess.CompletedProcess[str]:
@@ -122,15 +121,12 @@ def _enter_cgroup() -> None:
             (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def _remove_cgroups() -> list[str]:
-    left: list[str] = []
-    for top in (path for name in CGROUPS for path in Path("/sys/fs/cgroup").glob(f"*/{name}")):
+def _remove_cgroups() -> bool:
+    for top in cgroups():
         for folder, _, _ in os.walk(top, topdown=False):
-            try:
+            with contextlib.suppress(OSError):
                 os.rmdir(folder)
-            except OSError:
-                left.append(folder)
-    return left
+    return not cgroups()
 
 
 def _until(holds, seconds: float, what: str) -> None:

@@ -29,7 +29,7 @@ PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={folder}/data
@@ -97,11 +97,13 @@ class Broker:
     port: int
     controller: int
     partitions: int = 4
+    host: str = "127.0.0.1"
+    """Address that it listens on, and that it tells its clients."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def command(self) -> Sequence[str]:
         """Of the broker itself; its storage is made ready first. Raises KafkaMissing."""
@@ -120,7 +122,7 @@ class Broker:
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         end = time.monotonic() + START_SECONDS
-        while not _open(self.port):
+        while not _open(self.host, self.port):
             if self.process.poll() is not None or time.monotonic() > end:
                 raise KafkaMissing(f"Kafka did not start; its log is {self.folder / 'log.txt'}")
             time.sleep(0.1)
@@ -143,10 +145,10 @@ def _java(classes: str, *arguments: str) -> None:
         raise KafkaMissing(f"Kafka's storage was not made: {(done.stdout + done.stderr).strip()[-800:]}")
 
 
-def _open(port: int) -> bool:
+def _open(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from hack.helm import HelmFailed
-from tests.support.charts import CHART, kind, render
+from tests.support.charts import CHART, ROOT, kind, render
 
 NO_WEIGHTS = "models.gpt2.weights.included=true,models.multitask_nlp.weights.included=true"
 ISSUER = "gateway.issuers[0].name=a,gateway.issuers[0].issuer=b,gateway.issuers[0].audiences[0]=c"
@@ -15,7 +15,7 @@ REAL_CLUSTER = ["--api-versions", "serving.kserve.io/v1beta1"]
 
 # ruff: noqa: E501
 GUARDS = [
-    ("no model", "models.prompt_classifier.enabled=false,models.multitask_nlp.enabled=false,models.gpt2.enabled=false", "none is enabled"),
+    ("no model", "models.prompt_classifier.enabled=false,models.text_evaluator.enabled=false,models.gpt4_nano.enabled=false,models.multitask_nlp.enabled=false,models.gpt2.enabled=false", "none is enabled"),
     ("unknown profile", "profile=prod", '"prod" is not in profiles; there are cpu, demo, gpu'),
     ("profile of no model", "profiles.cpu.gpt3.enabled=true", "profiles.cpu.gpt3: there is no such model"),
     ("unknown accelerator", "models.gpt2.accelerator=h100", '"h100" is not in accelerators; there are l40, none, t4'),
@@ -24,6 +24,8 @@ GUARDS = [
     ("weights twice", f"profile=cpu,{NO_WEIGHTS},models.gpt2.weights.uri=pvc://a", "uri and included contradict"),
     ("min over max", "models.gpt2.autoscaling.min=9", "min 9 is more than max"),
     ("nothing to scale by", "models.gpt2.autoscaling.cpu=0", "hpa needs cpu or queue"),
+    ("lag without a consumer", "models.gpt2.autoscaling.lag=5,models.gpt2.autoscaling.kind=keda", "needs keda, kafka.brokers and a consumer"),
+    ("replicas without a store", "models.text_evaluator.autoscaling.max=2", "2 replicas need a store that they share"),
     ("given up too soon", "models.gpt2.autoscaling.scaleDownSeconds=60", "60 is less than startupSeconds, 120"),
     ("keda without prometheus", "models.gpt2.autoscaling.kind=keda,models.gpt2.autoscaling.queue=5", "needed in keda.prometheus"),
     ("a setting of the chart's", "models.gpt2.settings.grace_period=5", "the chart sets it"),
@@ -69,4 +71,5 @@ def test_two_releases_share_no_name() -> None:
 
 
 def test_a_release_called_like_the_chart_has_the_models_own_names() -> None:
-    assert set(kind(render(), "InferenceService")) == {"prompt-classifier", "multitask-nlp", "gpt2"}
+    names = {path.parent.name.replace("_", "-") for path in (ROOT / "predictors").glob("*/__main__.py")}
+    assert set(kind(render(), "InferenceService")) == names

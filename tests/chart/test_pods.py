@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from predictors.runtime.settings import ENDING_SECONDS
+from predictors.gpt4_nano.pipeline.messages import REQUESTS
+from predictors.gpt4_nano.pipeline.settings import PipelineSettings
+from predictors.runtime.settings import ENDING_SECONDS, PREFIX
 from tests.support.charts import CASES, Object, case_flags, containers, kind, pod_specs, render, selects
 
 PODS = [
@@ -25,6 +27,10 @@ ENVOY_REFRESH_SECONDS = 5
 
 def env(container: Object) -> dict[str, Any]:
     return {entry["name"]: entry.get("value") for entry in container.get("env", [])}
+
+
+def cores(quantity: str) -> float:
+    return float(quantity.removesuffix("m")) / (1000 if quantity.endswith("m") else 1)
 
 
 @pytest.mark.parametrize(("name", "spec", "labels"), PODS)
@@ -54,7 +60,11 @@ def test_a_pod_says_what_it_needs(name: str, spec: Object, labels: dict[str, str
     for container in containers(spec):
         assert {"cpu", "memory"} <= set(container["resources"]["requests"]), "HPA and scheduler go by them"
         assert "memory" in container["resources"]["limits"]
-        assert "cpu" not in container["resources"]["limits"], "throttling is latency"
+        limit = container["resources"]["limits"].get("cpu")
+        if container["name"] == "kserve-container":  # KServe would write 1, whatever is requested
+            assert float(limit) >= max(1.0, cores(container["resources"]["requests"]["cpu"]))
+        else:
+            assert limit is None, "throttling is latency"
     for volume in spec["volumes"]:
         assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": None})
 
@@ -142,7 +152,7 @@ def test_only_the_gateway_and_prometheus_reach_a_predictor(case: str) -> None:
         assert any(selects(caller, gateway) for caller in callers)
         assert all(caller["matchLabels"] for caller in callers), "an empty selector would be everybody"
         assert metrics["from"]
-        assert len(metrics["ports"]) == 1
+        assert {port["port"] for port in metrics["ports"]} <= {"http1", "consumer"}, "metrics and no more"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -188,12 +198,43 @@ def test_a_gpu_model_lands_on_its_node_with_one_gpu(model: str, product: str) ->
 
 
 def test_startup_takes_as_long_as_it_may() -> None:
-    for isvc in kind(
+    found = kind(
         render(
             "--set",
-            "modelDefaults.startupSeconds=123,profile=cpu,models.multitask_nlp.weights.included=true,models.gpt2.weights.included=true",
+            "profile=cpu,models.multitask_nlp.weights.included=true,models.gpt2.weights.included=true",
+            "--set",
+            "models.multitask_nlp.startupSeconds=123,models.gpt2.startupSeconds=123",
         ),
         "InferenceService",
-    ).values():
-        probe = isvc["spec"]["predictor"]["containers"][0]["startupProbe"]
+    )
+    for name in ("multitask-nlp", "gpt2"):
+        probe = found[name]["spec"]["predictor"]["containers"][0]["startupProbe"]
         assert probe["failureThreshold"] == math.ceil(123 / probe["periodSeconds"])
+
+
+def test_a_consumer_stands_beside_its_predictor_where_there_are_brokers() -> None:
+    containers = kind(render(*case_flags("everything")), "InferenceService")["gpt4-nano"]["spec"][
+        "predictor"
+    ]["containers"]
+    first, consumer = containers
+    assert consumer["image"] == first["image"]
+    assert consumer["command"] == ["python3", "-m", "predictors.gpt4_nano.pipeline"]
+    brokers = env(first)["QUINTET_KAFKA_BOOTSTRAP_SERVERS"]
+    assert env(consumer)["QUINTET_KAFKA_BOOTSTRAP_SERVERS"] == brokers == "kafka.streaming.svc:9092"
+    known = {f"{PREFIX}{name.upper()}" for name in PipelineSettings.model_fields}
+    assert {name for name in env(consumer) if name.startswith(PREFIX)} <= known, "unknown ones are refused"
+    port = env(first)["QUINTET_TRITON_GRPC_PORT"]
+    assert env(consumer)["QUINTET_TRITON_URL"] == f"localhost:{port}"
+    alone = kind(render(), "InferenceService")["gpt4-nano"]["spec"]["predictor"]["containers"]
+    assert len(alone) == 1, "without brokers there is nothing to take"
+
+
+def test_keda_goes_by_the_lag_of_the_consumer_s_group() -> None:
+    (trigger,) = kind(render(*case_flags("everything")), "ScaledObject")["gpt4-nano"]["spec"]["triggers"]
+    assert trigger["type"] == "kafka"
+    assert trigger["metadata"] == {
+        "bootstrapServers": "kafka.streaming.svc:9092",
+        "consumerGroup": PipelineSettings.model_fields["kafka_group"].default,
+        "topic": REQUESTS,
+        "lagThreshold": "100",
+    }

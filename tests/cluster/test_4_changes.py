@@ -1,8 +1,9 @@
-"""Changes: bad values change nothing, keys are renewed without a refusal, a way back, a clean end."""
+"""Changes: bad values and images change nothing, keys are renewed without a refusal, there is a way back."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import secrets
 import time
@@ -10,10 +11,9 @@ import time
 import httpx
 import pytest
 
-from hack.cluster.kube import Kube, KubeFailed, until
-from tests.cluster.conftest import MODELS, Release, examples
+from hack.cluster.kube import KubeFailed, until
+from tests.cluster.conftest import MODELS, Release, examples, figure
 from tests.cluster.traffic import Traffic
-from tests.support.charts import CHART
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -30,58 +30,22 @@ def test_bad_values_change_nothing(release: Release) -> None:
     assert revision(release) == before
 
 
-def test_a_gpu_model_lands_on_its_node_and_waits_where_there_is_none(release: Release) -> None:
-    """On fake nodes: what is placed there is Running by word alone."""
-    flags = ["--set", "profile=gpu", "--namespace", "gpu", "--create-namespace"]
-    kube = release.kube
-    kube.kubectl("delete", "namespace", "gpu", "--ignore-not-found")
-    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gpu"}}])
-    gpu = Release(kube, "quintet", "gpu")
-    gpu.secret("quintet-jwt", current=secrets.token_hex(32), next=secrets.token_hex(32))
-    only = [f for m in ("multitask_nlp", "gpt2") for f in ("--set", f"models.{m}.enabled=false")]
-    weights = [
-        "--set",
-        "models.prompt_classifier.weights.uri=",
-        "--set",
-        "models.prompt_classifier.weights.included=true",
-    ]
-    kube.run("helm", "install", "quintet", str(CHART), *flags, *only, *weights)
-    try:
-        pods = ("pods", "-l", "serving.kserve.io/inferenceservice=prompt-classifier")
-        until(
-            lambda: [p["spec"].get("nodeName") for p in gpu.get(*pods)["items"]] == ["gpu-t4-0"],
-            120,
-            "the T4 node",
-        )
-        (pod,) = gpu.get(*pods)["items"]
-        assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-        kube.run(
-            "helm",
-            "upgrade",
-            "quintet",
-            str(CHART),
-            *flags[:-1],
-            *only,
-            *weights,
-            "--set",
-            "accelerators.t4.nodeSelector.nvidia\\.com/gpu\\.product=Tesla-T5",
-        )
+def test_a_wrong_image_is_said_and_what_was_there_goes_on(release: Release) -> None:
+    component = MODELS[-1].replace("_", "-")
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(release.traffic(model, rate=1)) for model in MODELS]
+        release.upgrade("--set", f"models.{MODELS[-1]}.image.tag=absent")
 
         def waiting() -> list[str]:
-            return [
-                c.get("message", "")
-                for p in gpu.get(*pods)["items"]
-                if p["status"]["phase"] == "Pending"
-                for c in p["status"].get("conditions", [])
-                if c.get("reason") == "Unschedulable"
-            ]
+            statuses = [pod["status"].get("containerStatuses") or [] for pod in release.replicas(component)]
+            found = [one["state"].get("waiting") or {} for status in statuses for one in status]
+            return [f"{one.get('reason')}: {one.get('message')}" for one in found]
 
-        until(
-            lambda: any("node affinity/selector" in message for message in waiting()), 120, "a pod that waits"
-        )
-    finally:
-        kube.run("helm", "uninstall", "quintet", "--namespace", "gpu")
-        kube.kubectl("delete", "namespace", "gpu", "--wait=false")
+        until(lambda: any("ImagePull" in said for said in waiting()), 120, "the pod says why")
+        assert any(f"quintet/{component}:absent" in said for said in waiting())
+        release.helm("rollback", release.name)
+        release.ready()
+    assert not sum(traffic.report.failed for traffic in running), [t.report.counts for t in running]
 
 
 def test_upgrade_and_rollback(release: Release) -> None:
@@ -133,16 +97,4 @@ def test_keys_are_renewed_without_refusing_a_valid_token(release: Release) -> No
         150,
         "the old key is forgotten everywhere",
     )
-    print(f"a withdrawn key was refused after {time.monotonic() - begin:.0f} s")
-
-
-def test_uninstall_leaves_nothing_of_ours(release: Release, kube: Kube) -> None:
-    release.helm("uninstall", release.name, "--wait")
-    kinds = "inferenceservices,deployments,services,configmaps,serviceaccounts,hpa,pdb,networkpolicies,pods"
-
-    def left() -> list[str]:
-        found = release.get(kinds, "-l", "app.kubernetes.io/instance=quintet")["items"]
-        return [f"{item['kind']}/{item['metadata']['name']}" for item in found]
-
-    until(lambda: not left(), 180, f"nothing is left: {left()}")
-    assert release.get("secret", "quintet-jwt"), "the secret is the user's, not ours"
+    figure("a withdrawn key is refused everywhere after", f"{time.monotonic() - begin:.0f} s")

@@ -28,15 +28,21 @@ class Report:
         return sum(count for outcome, count in self.counts.items() if outcome != 200)
 
     @property
+    def share(self) -> str:
+        """Of those that failed."""
+        return f"{self.failed} of {len(self.outcomes)}"
+
+    @property
     def longest_outage(self) -> float:
-        """Seconds between two answers with nothing but failures between."""
+        """Seconds from a failure to the next answer, or to the last call where there is none."""
         longest, begin = 0.0, None
-        for at, outcome in sorted(self.outcomes):
-            if outcome == 200:
-                longest = max(longest, at - begin) if begin is not None else longest
-                begin = None
-            elif begin is None:
+        for at, outcome in sorted(self.outcomes, key=lambda one: one[0]):
+            if begin is None and outcome != 200:
                 begin = at
+            if begin is not None:
+                longest = max(longest, at - begin)
+            if outcome == 200:
+                begin = None
         return longest
 
 

@@ -37,4 +37,17 @@ command: [python3, -m, watchfiles, --filter, python, "python3 -m {{ last . }}", 
 {{- add .drain.learn (include "quintet.gracePeriod" .) 5 -}}
 {{- end }}
 
+{{/* Limit of CPU. Where there is none KServe writes 1, and Kubernetes then refuses what requests more. */}}
+{{- define "quintet.cpuLimit" -}}
+{{- $requested := .requests.cpu | toString -}}
+{{- $milli := hasSuffix "m" $requested | ternary (trimSuffix "m" $requested | float64) (mulf (float64 $requested) 1000) -}}
+{{- .limits.cpu | default (gt $milli 1000.0 | ternary $requested "1") -}}
+{{- end }}
+
+{{/* (root, model): whether it has a consumer */}}
+{{- define "quintet.consumes" -}}
+{{- $model := last . -}}
+{{- if and $model.consumer.module $model.egress.kafka (first .).Values.kafka.brokers }}true{{ end -}}
+{{- end }}
+
 {{- define "quintet.demo" -}}{{ if eq .Values.profile "demo" }}true{{ end }}{{- end }}

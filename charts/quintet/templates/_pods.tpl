@@ -48,6 +48,13 @@ livenessProbe:
   failureThreshold: 6
 {{- end }}
 
+{{/* (root, model): where the brokers are */}}
+{{- define "quintet.kafka" -}}
+{{- if and (last .).egress.kafka (first .).Values.kafka.brokers }}
+- {name: QUINTET_KAFKA_BOOTSTRAP_SERVERS, value: {{ (first .).Values.kafka.brokers | quote }}}
+{{- end }}
+{{- end }}
+
 {{/* (settings, env, secretEnv): environment of a container of a model, in a stable order */}}
 {{- define "quintet.env" -}}
 {{- range $name, $value := .settings }}

@@ -31,8 +31,11 @@ def with_profile(name: str | None) -> dict[str, Any]:
             place: Any = config
             for part in way:
                 place = place[int(part)] if isinstance(place, list) else place[part]
-            assert patch["op"] == "remove"
-            del place[last]
+            if patch["op"] == "add":
+                place[last] = patch["value"]
+            else:
+                assert patch["op"] == "remove"
+                del place[last]
     return config
 
 
