@@ -19,7 +19,7 @@ READ_MODELS = "read:models"
 DOCS_PAGES = {"/docs": "docs.html", "/docs/docs.js": "docs.js", "/docs/docs.css": "docs.css"}
 
 #: First segments that belong to the protocols, to the gateway's own pages, or to what is never reachable.
-RESERVED = frozenset({"v1", "v2", "health", "metrics", "docs", "openapi.json", "models", "admin", "redoc"})
+RESERVED = frozenset({"v1", "v2", "health", "metrics", "docs", "openapi.json", "models", "redoc"})
 
 
 @dataclass(frozen=True)
