@@ -200,7 +200,7 @@ def test_a_job_is_its_callers_alone(http: httpx.Client) -> None:
 
 def test_operators_see_whose_job_it_is_and_nothing_of_its_texts(http: httpx.Client) -> None:
     job = post(http, ["secret words"], caller("eve"))
-    events(http, job, **caller("eve"))
+    events(http, job, None, **caller("eve"))
     listed = http.get("/admin/jobs", headers=caller("operator")).json()["jobs"]
     (found,) = (one for one in listed if one["job_id"] == job)
     assert (found["owner"], found["status"]) == ("https://school.example eve", "completed")

@@ -176,7 +176,7 @@ class RedisStore:
     async def _listen(self) -> None:
         """Hears of changes by all replicas; after a break everybody looks for themselves."""
         while True:
-            with contextlib.suppress(RedisError, OSError):
+            try:
                 async with self._redis.pubsub() as news:
                     await news.subscribe(NEWS)
                     self._listener("", ())
@@ -184,17 +184,22 @@ class RedisStore:
                         # Until something comes: no time-out of the socket's ends the wait.
                         message = await news.get_message(ignore_subscribe_messages=True, timeout=None)
                         if message is not None and message["type"] == "message":
-                            job_id, events = orjson.loads(message["data"])
-                            self._listener(
-                                job_id,
-                                [Event(number, name, orjson.loads(data)) for number, name, data in events],
-                            )
-            logger.warning("The job store's news were interrupted.")
+                            self._listener(*_news(message["data"]))
+            except Exception as error:
+                logger.warning(
+                    "The job store's news were interrupted.",
+                    extra={"fields": {"error": type(error).__name__}},
+                )
             await asyncio.sleep(_RETRY)
 
 
 def _key(kind: str, name: str) -> str:
     return f"{PREFIX}:{kind}:{name}"
+
+
+def _news(data: bytes) -> tuple[str, list[Event]]:
+    job_id, events = orjson.loads(data)
+    return job_id, [Event(number, name, orjson.loads(told)) for number, name, told in events]
 
 
 def _job(job_id: str, raw: dict[bytes, bytes]) -> Job | None:

@@ -57,7 +57,9 @@ CLAIM = (
 local claimed = {}
 for _, id in ipairs(redis.call('ZRANGE', p .. 'open', 0, -1)) do
   if #claimed == tonumber(ARGV[4]) then break end
-  if redis.call('SET', p .. 'lease:' .. id, ARGV[2], 'NX', 'PX', ARGV[3]) then
+  if not open(redis.call('HGET', p .. 'job:' .. id, 'state')) then
+    redis.call('ZREM', p .. 'open', id) -- the server has evicted it
+  elseif redis.call('SET', p .. 'lease:' .. id, ARGV[2], 'NX', 'PX', ARGV[3]) then
     redis.call('HSET', p .. 'job:' .. id, 'state', 'processing')
     table.insert(claimed, id)
   end

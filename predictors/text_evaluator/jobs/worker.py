@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -132,6 +133,8 @@ class Worker:
                 self._on_totals(await self._store.totals())
             except StoreUnavailable as error:
                 logger.warning("%s", error.message)
+            except Exception as error:
+                _unforeseen(error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(self._lease / 3, self._cleanup)):
                     await self._news.wait()
@@ -191,6 +194,13 @@ class Worker:
             held.flushing = asyncio.create_task(self._flush(held))
 
     async def _flush(self, held: _Held) -> None:
+        try:
+            await self._keep(held)
+        except Exception as error:
+            _unforeseen(error)
+            await self._give_up(held)
+
+    async def _keep(self, held: _Held) -> None:
         """Records what is finished, whole batches at once and the rest after a moment, until all is."""
         while True:
             with contextlib.suppress(TimeoutError):
@@ -237,6 +247,12 @@ class Worker:
         if held.flushing is not None and held.flushing is not asyncio.current_task():
             held.flushing.cancel()
 
+    async def _give_up(self, held: _Held) -> None:
+        """What could not be recorded is begun anew when somebody looks, and not sooner."""
+        self._drop(held)
+        with contextlib.suppress(StoreUnavailable):
+            await self._store.release([held.job.id])
+
     async def _hand_over(self) -> None:
         """What the engine has may finish for a moment; the rest is for whoever comes next."""
         running = [task for held in self._held.values() for task in held.running]
@@ -252,3 +268,9 @@ class Worker:
             self._drop(held)
         with contextlib.suppress(StoreUnavailable):
             await self._store.release([held.job.id for held in left])
+
+
+def _unforeseen(error: Exception) -> None:
+    """Where it was, and not what it says: that may be a pupil's words."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("The worker goes on after an error.\n%s%s", where, type(error).__name__)

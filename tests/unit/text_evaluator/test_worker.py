@@ -15,7 +15,7 @@ import pytest
 from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Outcome
 from predictors.text_evaluator.jobs.feed import Feed
 from predictors.text_evaluator.jobs.model import Job, NewJob, State
-from predictors.text_evaluator.jobs.redis import RedisStore
+from predictors.text_evaluator.jobs.redis import NEWS, PREFIX, RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, StoreUnavailable
 from predictors.text_evaluator.jobs.worker import Worker
@@ -169,6 +169,53 @@ async def test_what_the_engine_raises_is_the_items_error(followed: Followed) -> 
     (error,) = [row for row in await followed.store.results(job_id, 0, 9) if row["state"] == "failed"]
     assert (error["index"], error["code"]) == (1, "engine")
     assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize("part", ["claim", "renew", "totals", "record"])
+async def test_a_fault_that_nobody_foresaw_ends_no_work(
+    followed: Followed, part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, struck, words = getattr(followed.store, part), asyncio.Event(), "secret of a pupil"
+
+    async def strike(*arguments: Any) -> Any:
+        if struck.is_set():
+            return await real(*arguments)
+        struck.set()
+        raise KeyError(words)
+
+    monkeypatch.setattr(followed.store, part, strike)
+    async with followed.worker(Engine().mark, lease=0.6):
+        before = await followed.post(4)
+        await asyncio.wait_for(struck.wait(), 10)
+        for job_id in (before, await followed.post(2)):
+            assert (await followed.ended(job_id)).state is State.COMPLETED
+    assert sorted(await indexes(followed.store, before)) == [0, 1, 2, 3]
+    assert "KeyError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_a_job_that_redis_has_evicted_keeps_nobody_from_work(redis: RedisServer) -> None:
+    store = RedisStore(redis.url, lease=2.0)
+    await store._redis.flushall()
+    followed = Followed(store)
+    await store.open(followed.hear)
+    await store._redis.zadd(f"{PREFIX}:open", {"evicted": 1})
+    async with followed.worker(Engine().mark):
+        assert (await followed.ended(await followed.post(3))).done == 3
+        assert await store.get("evicted") is None
+    assert (await store.totals()).waiting_items == 0
+    await store.close()
+
+
+async def test_the_news_go_on_after_one_that_nobody_can_read(redis: RedisServer) -> None:
+    store, heard = RedisStore(redis.url, lease=2.0), asyncio.Event()
+    await store.open(lambda job_id, _: heard.set() if job_id == "known" else None)
+    await store._redis.publish(NEWS, b"[1,")
+    async with asyncio.timeout(10):
+        while not heard.is_set():
+            await store._redis.publish(NEWS, b'["known",[]]')
+            await asyncio.sleep(0.1)
+    await store.close()
 
 
 async def test_a_worker_ends_though_news_come_while_it_is_told_to(followed: Followed) -> None:
