@@ -111,7 +111,7 @@ def router(
         request: request_class,  # type: ignore[valid-type]
         subject: Owner = "",
         issuer: Issuer = "",
-        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
     ) -> JSONResponse:
         """Takes texts to be marked; the answer comes at once, the marks as they are made."""
         dataplane.check_accepting()

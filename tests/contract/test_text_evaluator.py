@@ -183,6 +183,12 @@ def test_an_idempotency_key_is_one_job(http: httpx.Client) -> None:
     assert post(http, ["other"], {**headers, **caller("bob")}) != first
 
 
+def test_an_empty_idempotency_key_is_refused(http: httpx.Client) -> None:
+    answer = http.post("/evaluate", json={"items": [item()]}, headers={"idempotency-key": ""})
+    assert answer.status_code == 422
+    assert answer.json()["details"][0]["field"] == "idempotency-key"
+
+
 def test_a_job_is_its_callers_alone(http: httpx.Client) -> None:
     job = post(http, ["a"], caller())
     for stranger in (caller("bob"), {}, {**caller(), "x-quintet-issuer": "https://other.example"}):

@@ -34,6 +34,7 @@ class RedisStore:
     def __init__(self, url: str, password: str = "", *, lease: float, timeout: float = 5.0) -> None:
         self._worker = os.urandom(8).hex()
         self._lease = int(lease * 1000)
+        self._timeout = timeout
         self._redis: Any = Redis.from_url(  # Any: its types say that answers may be text as well
             url, password=password or None, socket_timeout=timeout, socket_connect_timeout=timeout
         )
@@ -62,12 +63,11 @@ class RedisStore:
         fields = [orjson.dumps(one) for one in new.items]
         head = [PREFIX, new.id, new.owner, new.key or "", new.digest, quota.jobs, quota.caller_items]
         async with _answering():
-            said, about = await self._create(args=[*head, *fields])
+            said, *rest = await self._create(args=[*head, *fields])
         if said == b"refused":
-            raise Refused(about.decode())
-        job = await self.get(about.decode())
-        if job is None:  # removed in between
-            raise StoreUnavailable
+            raise Refused(rest[0].decode())
+        job = _job(rest[0].decode(), dict(zip(rest[1::2], rest[2::2], strict=True)))
+        assert job is not None
         return job, said == b"new"
 
     async def get(self, job_id: str) -> Job | None:
@@ -181,9 +181,8 @@ class RedisStore:
                     await news.subscribe(NEWS)
                     self._listener("", ())
                     while True:
-                        # Until something comes: no time-out of the socket's ends the wait.
-                        message = await news.get_message(ignore_subscribe_messages=True, timeout=None)
-                        if message is not None and message["type"] == "message":
+                        message = await self._next(news)
+                        if message["type"] == "message":
                             self._listener(*_news(message["data"]))
             except Exception as error:
                 logger.warning(
@@ -191,6 +190,17 @@ class RedisStore:
                     extra={"fields": {"error": type(error).__name__}},
                 )
             await asyncio.sleep(_RETRY)
+
+    async def _next(self, news: Any) -> dict[str, Any]:
+        """What comes next; after a silence the server is asked to say something. Raises OSError if it won't.
+
+        A connection whose other end is gone without a word looks like one on which nothing happens.
+        """
+        for _ in range(2):
+            if (message := await news.get_message(timeout=self._timeout)) is not None:
+                return message
+            await news.ping()
+        raise ConnectionError
 
 
 def _key(kind: str, name: str) -> str:

@@ -13,6 +13,8 @@ local function open(state) return state == 'queued' or state == 'processing' end
 local function forget(id)
   redis.call('DEL', p .. 'items:' .. id, p .. 'results:' .. id, p .. 'events:' .. id)
 end
+-- Of one caller: its length says where the caller's name ends and its key begins.
+local function keyed(owner, key) return p .. 'key:' .. #owner .. ':' .. owner .. ':' .. key end
 local function close(id, owner, left)
   redis.call('ZREM', p .. 'open', id)
   if left > 0 then redis.call('HINCRBY', p .. 'waiting', owner, -left) end
@@ -26,28 +28,32 @@ CREATE = (
     _BEGIN
     + """
 local id, owner, key, digest = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local keyed = p .. 'key:' .. owner .. ':' .. key
+local job = p .. 'job:' .. id
+local function answer(how, id)
+  local answered = redis.call('HGETALL', p .. 'job:' .. id)
+  table.insert(answered, 1, id)
+  table.insert(answered, 1, how)
+  return answered
+end
 if key ~= '' then
-  local known = redis.call('GET', keyed)
-  if known then
-    if redis.call('HGET', p .. 'job:' .. known, 'digest') ~= digest then return {'refused', 'conflict'} end
-    return {'known', known}
-  end
+  local known = redis.call('GET', keyed(owner, key))
+  local before = known and redis.call('HGET', p .. 'job:' .. known, 'digest')
+  if before then return before == digest and answer('known', known) or {'refused', 'conflict'} end
 end
 local total = #ARGV - 7
 if redis.call('ZCARD', p .. 'open') >= tonumber(ARGV[6]) then return {'refused', 'jobs'} end
 local waiting = tonumber(redis.call('HGET', p .. 'waiting', owner) or '0')
 if waiting > 0 and waiting + total > tonumber(ARGV[7]) then return {'refused', 'items'} end
-redis.call('HSET', p .. 'job:' .. id, 'owner', owner, 'key', key, 'digest', digest, 'state', 'queued',
+redis.call('HSET', job, 'owner', owner, 'key', key, 'digest', digest, 'state', 'queued',
   'total', total, 'done', 0, 'failed', 0, 'created', now, 'worked', 0, 'events', 0)
 for n = 1, total do redis.call('HSET', p .. 'items:' .. id, n - 1, ARGV[7 + n]) end
 redis.call('ZADD', p .. 'open', now, id)
 redis.call('ZADD', p .. 'jobs', now, id)
 redis.call('ZADD', p .. 'owner:' .. owner, now, id)
 redis.call('HINCRBY', p .. 'waiting', owner, total)
-if key ~= '' then redis.call('SET', keyed, id) end
+if key ~= '' then redis.call('SET', keyed(owner, key), id) end
 changed(id)
-return {'new', id}
+return answer('new', id)
 """
 )
 
@@ -141,7 +147,7 @@ if open(known[1]) then
   tell(id, {{number, ARGV[3], ARGV[4]}})
   return 1
 end
-redis.call('DEL', job, p .. 'key:' .. known[2] .. ':' .. known[6])
+redis.call('DEL', job, keyed(known[2], known[6]))
 redis.call('ZREM', p .. 'jobs', id)
 redis.call('ZREM', p .. 'ended', id)
 redis.call('ZREM', p .. 'owner:' .. known[2], id)
@@ -160,7 +166,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ended', '-inf', tonumber(n
   if known[1] and known[1] ~= 'expired' then
     forget(id)
     redis.call('HSET', job, 'state', 'expired')
-    redis.call('DEL', p .. 'key:' .. known[2] .. ':' .. known[3])
+    redis.call('DEL', keyed(known[2], known[3]))
     changed(id)
     gone = gone + 1
   end

@@ -19,7 +19,8 @@ from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, S
 
 
 class StoreUnavailable(Unavailable):
-    """The store does not answer, or has no room; nothing was changed."""
+    """The store does not answer, or has no room. What was asked for is done wholly or not at all; which of
+    the two is known only when it has no room (not done). An Idempotency-Key makes asking again safe."""
 
     def __init__(self, message: str = "The job store cannot be reached; try again later.") -> None:
         super().__init__(message, retry_after=5)

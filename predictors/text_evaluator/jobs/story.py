@@ -45,8 +45,8 @@ async def story(
                 continue
             if told:
                 return
-            while not await follower.rung(heartbeat):
-                yield HEARTBEAT
+            if not await follower.rung(heartbeat):
+                yield HEARTBEAT  # and a look at the store: news may get lost, what happened does not
 
 
 async def _told(store: JobStore, job_id: str, after: int) -> bool:

@@ -108,6 +108,15 @@ async def test_an_idempotency_key_is_one_job_of_one_caller(store: JobStore) -> N
     assert refused.value.reason == "conflict"
 
 
+async def test_a_key_is_never_taken_for_anothers_whatever_names_and_keys_are_made_of(
+    store: JobStore,
+) -> None:
+    pairs = [("ada", "x:y"), ("ada:x", "y"), ("", "ada:x:y"), ("3:ada", "x"), ("3", "ada:x")]
+    jobs = [(await store.create(new(owner, 1, key), QUOTA))[0] for owner, key in pairs]
+    assert [job.owner for job in jobs] == [owner for owner, _ in pairs]
+    assert len({job.id for job in jobs}) == len(pairs)
+
+
 async def test_fifty_posts_at_once_under_one_key_are_one_job(store: JobStore) -> None:
     made = await asyncio.gather(*(store.create(new(key="k"), QUOTA) for _ in range(50)))
     assert len({job.id for job, _ in made}) == 1
