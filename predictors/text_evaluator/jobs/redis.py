@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,7 +20,16 @@ from redis.exceptions import RedisError
 
 from predictors.runtime.errors import LoadError
 from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State, ended_event, recorded
-from predictors.text_evaluator.jobs.scripts import CLAIM, CREATE, EXPIRE, RECORD, RELEASE, REMOVE, RENEW
+from predictors.text_evaluator.jobs.scripts import (
+    CLAIM,
+    CREATE,
+    EXPIRE,
+    RECORD,
+    RELEASE,
+    REMOVE,
+    RENEW,
+    SHARE,
+)
 from predictors.text_evaluator.jobs.store import Claim, Listener, Quota, Refused, StoreUnavailable, Totals
 
 logger = logging.getLogger(__name__)
@@ -41,7 +51,7 @@ class RedisStore:
         script = self._redis.register_script
         self._create, self._claim, self._renew = script(CREATE), script(CLAIM), script(RENEW)
         self._release, self._record, self._remove = script(RELEASE), script(RECORD), script(REMOVE)
-        self._expire = script(EXPIRE)
+        self._expire, self._share = script(EXPIRE), script(SHARE)
         self._listener: Listener = lambda _, __: None
         self._listening: asyncio.Task[None] | None = None
 
@@ -97,20 +107,28 @@ class RedisStore:
     async def remove(self, job_id: str) -> Job | None:
         if (job := await self.get(job_id)) is None:
             return None
-        name, data = ended_event(Job(job.id, job.owner, State.CANCELLED, job.total, 0, 0, 0, 0))
+        name, data = ended_event(replace(job, state=State.CANCELLED))
         async with _answering():
             found = await self._remove(args=[PREFIX, job_id, name, orjson.dumps(data)])
         return job if not found else (await self.get(job_id) or job)
+
+    async def share(self) -> int:
+        async with _answering():
+            return await self._share(args=[PREFIX, self._worker, self._lease])
+
+    async def fields(self, job_id: str, index: int) -> dict[str, str] | None:
+        async with _answering():
+            found = await self._redis.hget(_key("items", job_id), str(index))
+        return None if found is None else orjson.loads(found)
 
     async def claim(self, limit: int) -> list[Claim]:
         claims = []
         async with _answering():
             for job_id in await self._claim(args=[PREFIX, self._worker, self._lease, limit]):
                 name = job_id.decode()
-                fields = await self._redis.hgetall(_key("items", name))
-                texts = sorted((int(index), orjson.loads(text)) for index, text in fields.items())
+                indexes = sorted(int(index) for index in await self._redis.hkeys(_key("items", name)))
                 if (job := await self.get(name)) is not None:
-                    claims.append(Claim(job, texts))
+                    claims.append(Claim(job, indexes))
         return claims
 
     async def renew(self, job_ids: Sequence[str]) -> set[str]:
@@ -120,14 +138,17 @@ class RedisStore:
 
     async def release(self, job_ids: Sequence[str]) -> None:
         async with _answering():
-            await self._release(args=[PREFIX, self._worker, *job_ids])
+            await self._release(args=[PREFIX, self._worker, "", *job_ids])
+
+    async def leave(self, job_ids: Sequence[str]) -> None:
+        async with _answering():
+            await self._release(args=[PREFIX, self._worker, "leaves", *job_ids])
 
     async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
         """What has its outcome already, from a try whose answer was lost, is left out."""
         async with _answering():
             while True:
-                raw = await self._redis.hgetall(_key("job", job_id))
-                job = _job(job_id, raw)
+                job = await self.get(job_id)
                 if job is None or job.state is State.CANCELLED:
                     return None
                 waiting = [b"0"] * len(rows)
@@ -137,10 +158,10 @@ class RedisStore:
                 new = [one for one, text in zip(rows, waiting, strict=True) if text is not None]
                 if job.state.ended:
                     return job if not new else None
-                made = recorded(job, int(raw[b"events"]), new, worked, 0.0)
+                made = recorded(job, new, worked, 0.0)
                 said = await self._record(
                     args=[
-                        *(PREFIX, job_id, self._worker, self._lease, job.done, int(raw[b"events"])),
+                        *(PREFIX, job_id, self._worker, self._lease, job.done, job.events),
                         *(made.job.state, made.job.done, made.job.failed, made.job.worked),
                         orjson.dumps([[e.id, e.name, orjson.dumps(e.data).decode()] for e in made.events]),
                         orjson.dumps([one.index for one in new]),
@@ -158,20 +179,13 @@ class RedisStore:
             return await self._expire(args=[PREFIX, ttl])
 
     async def totals(self) -> Totals:
-        async with _answering():
-            ids = await self._redis.zrange(f"{PREFIX}:jobs", 0, -1)
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in ids:
-                    pipe.hgetall(_key("job", job_id.decode()))
-                found = await pipe.execute()
-            seconds, _ = await self._redis.time()
-        jobs = [job for job_id, raw in zip(ids, found, strict=True) if (job := _job(job_id.decode(), raw))]
-        states: dict[State, int] = {}
-        for job in jobs:
-            states[job.state] = states.get(job.state, 0) + 1
-        waiting = [job for job in jobs if not job.state.ended]
-        oldest = max((seconds - job.created for job in waiting), default=0.0)
-        return Totals(states, max(0.0, oldest), sum(job.total - job.done for job in waiting))
+        async with _answering(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(f"{PREFIX}:states").hvals(f"{PREFIX}:waiting")
+            pipe.zrange(f"{PREFIX}:open", 0, 0, withscores=True).time()
+            states, waiting, oldest, (seconds, _) = await pipe.execute()
+        jobs = {State(name.decode()): int(count) for name, count in states.items() if int(count)}
+        since = seconds - oldest[0][1] if oldest else 0.0
+        return Totals(jobs, max(0.0, since), sum(map(int, waiting)))
 
     async def _listen(self) -> None:
         """Hears of changes by all replicas; after a break everybody looks for themselves."""
@@ -219,7 +233,7 @@ def _job(job_id: str, raw: dict[bytes, bytes]) -> Job | None:
     total, done, failed = (int(raw[name]) for name in (b"total", b"done", b"failed"))
     owner, state = raw[b"owner"].decode(), State(raw[b"state"].decode())
     created, worked = float(raw[b"created"]), float(raw[b"worked"])
-    return Job(job_id, owner, state, total, done, failed, created, worked, ended)
+    return Job(job_id, owner, state, total, done, failed, created, worked, ended, int(raw[b"events"]))
 
 
 @contextlib.asynccontextmanager

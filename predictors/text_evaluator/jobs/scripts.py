@@ -10,6 +10,16 @@ local now = string.format('%d.%03d', t[1], math.floor(t[2] / 1000))
 local function tell(id, events) redis.call('PUBLISH', p .. 'news', cjson.encode({id, events})) end
 local function changed(id) redis.call('PUBLISH', p .. 'news', '["' .. id .. '",[]]') end
 local function open(state) return state == 'queued' or state == 'processing' end
+local function count(state, by) redis.call('HINCRBY', p .. 'states', state, by) end
+local function become(id, state)
+  local before = redis.call('HGET', p .. 'job:' .. id, 'state')
+  if before then count(before, -1) end
+  count(state, 1)
+  redis.call('HSET', p .. 'job:' .. id, 'state', state)
+end
+local function waits(owner, by)
+  if redis.call('HINCRBY', p .. 'waiting', owner, by) <= 0 then redis.call('HDEL', p .. 'waiting', owner) end
+end
 local function forget(id)
   redis.call('DEL', p .. 'items:' .. id, p .. 'results:' .. id, p .. 'events:' .. id)
 end
@@ -17,7 +27,7 @@ end
 local function keyed(owner, key) return p .. 'key:' .. #owner .. ':' .. owner .. ':' .. key end
 local function close(id, owner, left)
   redis.call('ZREM', p .. 'open', id)
-  if left > 0 then redis.call('HINCRBY', p .. 'waiting', owner, -left) end
+  if left > 0 then waits(owner, -left) end
   redis.call('DEL', p .. 'lease:' .. id)
   redis.call('HSET', p .. 'job:' .. id, 'ended', now)
   redis.call('ZADD', p .. 'ended', now, id)
@@ -44,16 +54,30 @@ local total = #ARGV - 7
 if redis.call('ZCARD', p .. 'open') >= tonumber(ARGV[6]) then return {'refused', 'jobs'} end
 local waiting = tonumber(redis.call('HGET', p .. 'waiting', owner) or '0')
 if waiting > 0 and waiting + total > tonumber(ARGV[7]) then return {'refused', 'items'} end
-redis.call('HSET', job, 'owner', owner, 'key', key, 'digest', digest, 'state', 'queued',
+redis.call('HSET', job, 'owner', owner, 'key', key, 'digest', digest,
   'total', total, 'done', 0, 'failed', 0, 'created', now, 'worked', 0, 'events', 0)
+become(id, 'queued')
 for n = 1, total do redis.call('HSET', p .. 'items:' .. id, n - 1, ARGV[7 + n]) end
 redis.call('ZADD', p .. 'open', now, id)
 redis.call('ZADD', p .. 'jobs', now, id)
 redis.call('ZADD', p .. 'owner:' .. owner, now, id)
-redis.call('HINCRBY', p .. 'waiting', owner, total)
+waits(owner, total)
 if key ~= '' then redis.call('SET', keyed(owner, key), id) end
 changed(id)
 return answer('new', id)
+"""
+)
+
+# A worker that is new, or was not heard of for a lease, makes the others' parts smaller: they look.
+SHARE = (
+    _BEGIN
+    + """
+local workers = p .. 'workers'
+redis.call('ZREMRANGEBYSCORE', workers, '-inf', now)
+local added = redis.call('ZADD', workers, tonumber(now) + ARGV[3] / 1000, ARGV[2])
+local live = redis.call('ZCARD', workers)
+if added == 1 and live > 1 then changed('') end
+return math.ceil(redis.call('ZCARD', p .. 'open') / live)
 """
 )
 
@@ -66,7 +90,7 @@ for _, id in ipairs(redis.call('ZRANGE', p .. 'open', 0, -1)) do
   if not open(redis.call('HGET', p .. 'job:' .. id, 'state')) then
     redis.call('ZREM', p .. 'open', id) -- the server has evicted it
   elseif redis.call('SET', p .. 'lease:' .. id, ARGV[2], 'NX', 'PX', ARGV[3]) then
-    redis.call('HSET', p .. 'job:' .. id, 'state', 'processing')
+    become(id, 'processing')
     table.insert(claimed, id)
   end
 end
@@ -98,12 +122,14 @@ return kept
 RELEASE = (
     _BEGIN
     + """
-for n = 3, #ARGV do
+if ARGV[3] == 'leaves' then redis.call('ZREM', p .. 'workers', ARGV[2]) end
+for n = 4, #ARGV do
   if redis.call('GET', p .. 'lease:' .. ARGV[n]) == ARGV[2] then
     redis.call('DEL', p .. 'lease:' .. ARGV[n])
     changed(ARGV[n])
   end
 end
+if ARGV[3] == 'leaves' then changed('') end
 """
 )
 
@@ -120,8 +146,9 @@ for n, index in ipairs(indexes) do
   redis.call('HDEL', p .. 'items:' .. id, string.format('%d', index))
   redis.call('RPUSH', p .. 'results:' .. id, ARGV[12 + n])
 end
-if #indexes > 0 then redis.call('HINCRBY', p .. 'waiting', known[3], -#indexes) end
-redis.call('HSET', job, 'state', ARGV[7], 'done', ARGV[8], 'failed', ARGV[9], 'worked', ARGV[10])
+if #indexes > 0 then waits(known[3], -#indexes) end
+become(id, ARGV[7])
+redis.call('HSET', job, 'done', ARGV[8], 'failed', ARGV[9], 'worked', ARGV[10])
 for _, e in ipairs(events) do
   redis.call('XADD', p .. 'events:' .. id, string.format('%d-0', e[1]), 'name', e[2], 'data', e[3])
   redis.call('HSET', job, 'events', string.format('%d', e[1]))
@@ -141,12 +168,14 @@ if not known[1] then return 0 end
 forget(id)
 if open(known[1]) then
   local number = tonumber(known[5]) + 1
-  redis.call('HSET', job, 'state', 'cancelled', 'events', number)
+  become(id, 'cancelled')
+  redis.call('HSET', job, 'events', number)
   close(id, known[2], known[3] - known[4])
   redis.call('XADD', p .. 'events:' .. id, string.format('%d-0', number), 'name', ARGV[3], 'data', ARGV[4])
   tell(id, {{number, ARGV[3], ARGV[4]}})
   return 1
 end
+count(known[1], -1)
 redis.call('DEL', job, keyed(known[2], known[6]))
 redis.call('ZREM', p .. 'jobs', id)
 redis.call('ZREM', p .. 'ended', id)
@@ -165,7 +194,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ended', '-inf', tonumber(n
   local known = redis.call('HMGET', job, 'state', 'owner', 'key')
   if known[1] and known[1] ~= 'expired' then
     forget(id)
-    redis.call('HSET', job, 'state', 'expired')
+    become(id, 'expired')
     redis.call('DEL', keyed(known[2], known[3]))
     changed(id)
     gone = gone + 1
@@ -173,6 +202,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ended', '-inf', tonumber(n
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ended', '-inf', tonumber(now) - 2 * ttl)) do
   local owner = redis.call('HGET', p .. 'job:' .. id, 'owner')
+  if owner then count('expired', -1) end
   redis.call('DEL', p .. 'job:' .. id)
   redis.call('ZREM', p .. 'jobs', id)
   redis.call('ZREM', p .. 'ended', id)

@@ -34,6 +34,10 @@ CREATE TABLE IF NOT EXISTS jobs (
   created REAL NOT NULL, worked REAL NOT NULL DEFAULT 0, ended REAL, events INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX IF NOT EXISTS jobs_key ON jobs (owner, key) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
+CREATE INDEX IF NOT EXISTS jobs_created ON jobs (created);
+CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, created);
+CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (ended);
 CREATE TABLE IF NOT EXISTS items (
   job TEXT NOT NULL, position INTEGER NOT NULL, fields BLOB NOT NULL, PRIMARY KEY (job, position)
 ) WITHOUT ROWID;
@@ -45,7 +49,7 @@ CREATE TABLE IF NOT EXISTS events (
   PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 """
-_JOB = "id, owner, state, total, done, failed, created, worked, ended"
+_JOB = "id, owner, state, total, done, failed, created, worked, ended, events"
 _OPEN = f"state IN ('{State.QUEUED}', '{State.PROCESSING}')"
 
 
@@ -97,6 +101,14 @@ class SqliteStore:
     async def remove(self, job_id: str) -> Job | None:
         return await self._run(self._remove, job_id)
 
+    async def share(self) -> int:
+        return (await self._run(self._all, f"SELECT count(*) FROM jobs WHERE {_OPEN}"))[0][0]
+
+    async def fields(self, job_id: str, index: int) -> dict[str, str] | None:
+        query = "SELECT fields FROM items WHERE job = ? AND position = ?"
+        found = await self._run(self._all, query, job_id, index)
+        return orjson.loads(found[0][0]) if found else None
+
     async def claim(self, limit: int) -> list[Claim]:
         return await self._run(self._claim, limit)
 
@@ -105,6 +117,9 @@ class SqliteStore:
 
     async def release(self, job_ids: Sequence[str]) -> None:
         await self._run(self._held.difference_update, job_ids)
+
+    async def leave(self, job_ids: Sequence[str]) -> None:
+        await self.release(job_ids)
 
     async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
         return await self._run(self._record, job_id, rows, worked)
@@ -203,11 +218,8 @@ class SqliteStore:
         with self._change() as db:
             update = "UPDATE jobs SET state = ? WHERE id = ?"
             db.executemany(update, [(State.PROCESSING, job.id) for job in free])
-            texts = "SELECT position, fields FROM items WHERE job = ? ORDER BY position"
-            claims = [
-                Claim(job, [(index, orjson.loads(fields)) for index, fields in self._all(texts, job.id)])
-                for job in free
-            ]
+            texts = "SELECT position FROM items WHERE job = ? ORDER BY position"
+            claims = [Claim(job, [index for (index,) in self._all(texts, job.id)]) for job in free]
         self._held.update(job.id for job in free)
         return claims
 
@@ -223,11 +235,10 @@ class SqliteStore:
             job = self._get(job_id)
             if job is None or job.state.ended:
                 return None
-            (events,) = db.execute("SELECT events FROM jobs WHERE id = ?", (job_id,)).fetchone()
             # A text is there until it has its outcome; then it is not needed any more.
             delete = "DELETE FROM items WHERE job = ? AND position = ?"
             new = [one for one in finished if db.execute(delete, (job_id, one.index)).rowcount]
-            after, rows, told = recorded(job, events, new, worked, self._now())
+            after, rows, told = recorded(job, new, worked, self._now())
             db.executemany(
                 "INSERT INTO results VALUES (?, ?, ?)",
                 [(job_id, job.done + place, orjson.dumps(row)) for place, row in enumerate(rows, 1)],
@@ -250,14 +261,13 @@ class SqliteStore:
             job = self._get(job_id)
             if job is None:
                 return None
-            (events,) = db.execute("SELECT events FROM jobs WHERE id = ?", (job_id,)).fetchone()
             self._forget(job_id)
             if job.state.ended:
                 db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
             else:
                 query = f"UPDATE jobs SET state = ?, ended = ? WHERE id = ? RETURNING {_JOB}"
                 job = _job(db.execute(query, (State.CANCELLED, self._now(), job_id)).fetchone())
-                told = [Event(events + 1, *ended_event(job))]
+                told = [Event(job.events + 1, *ended_event(job))]
                 self._tell(job_id, told)
         self._held.discard(job_id)
         self._publish(job_id, told)
