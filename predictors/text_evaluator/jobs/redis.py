@@ -35,7 +35,8 @@ from predictors.text_evaluator.jobs.store import Claim, Listener, Quota, Refused
 logger = logging.getLogger(__name__)
 
 PREFIX = "{quintet:text_evaluator}"
-"""In braces, so that a cluster keeps all of it on one node, which the scripts need."""
+"""In braces: a cluster has to keep all of it on one node, which the scripts need. The client asks one server
+(or what stands in front of it) and follows no cluster's redirections."""
 NEWS = f"{PREFIX}:news"
 _RETRY = 0.5  # seconds
 
@@ -62,7 +63,22 @@ class RedisStore:
             await self._redis.ping()
         except (RedisError, OSError) as error:
             raise LoadError(f"The job store does not answer ({type(error).__name__}).") from None
+        for shortcoming in await self._shortcomings():
+            logger.warning("The job store may lose what was accepted: %s.", shortcoming)
         self._listening = asyncio.create_task(self._listen())
+
+    async def _shortcomings(self) -> list[str]:
+        """Why this server does not keep what a store promises over a power cut; see the README."""
+        try:
+            said = await self._redis.config_get("append*") | await self._redis.config_get("maxmemory-policy")
+        except RedisError:  # many a managed server has no CONFIG
+            return ["it does not say how durable it is (CONFIG GET)"]
+        asked = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+        return [
+            f"its {name} is {said.get(name)}, not {needed}"
+            for name, needed in asked.items()
+            if said.get(name) != needed
+        ]
 
     async def close(self) -> None:
         if self._listening is not None:
@@ -70,7 +86,8 @@ class RedisStore:
         await self._redis.aclose()
 
     async def create(self, new: NewJob, quota: Quota) -> tuple[Job, bool]:
-        fields = [orjson.dumps(one) for one in new.items]
+        # In a thread: megabytes would keep everybody waiting.
+        fields = await asyncio.to_thread(lambda: [orjson.dumps(one) for one in new.items])
         head = [PREFIX, new.id, new.owner, new.key or "", new.digest, quota.jobs, quota.caller_items]
         async with _answering():
             said, *rest = await self._create(args=[*head, *fields])

@@ -11,7 +11,9 @@ import pytest
 
 from predictors.text_evaluator.evaluation import Evaluation, ItemError
 from predictors.text_evaluator.jobs.model import Finished, NewJob, State
+from predictors.text_evaluator.jobs.redis import RedisStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, Refused
+from tests.support.redis import RedisServer
 
 QUOTA = Quota(jobs=10, caller_items=100)
 
@@ -226,6 +228,29 @@ async def test_totals(store: JobStore) -> None:
     await store.expire(-1)
     await store.expire(-1)
     assert (await store.totals()).jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("appendfsync", "always", ""),
+        ("appendfsync", "everysec", "its appendfsync is everysec, not always"),
+        ("maxmemory-policy", "allkeys-lru", "its maxmemory-policy is allkeys-lru, not noeviction"),
+    ],
+)
+async def test_a_redis_that_may_forget_is_warned_of(
+    redis: RedisServer, setting: str, value: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RedisStore(redis.url, lease=2.0)
+    before = (await store._redis.config_get(setting))[setting]
+    await store._redis.config_set(setting, value)
+    try:
+        await store.open(lambda _, __: None)
+    finally:
+        await store._redis.config_set(setting, before)
+        await store.close()
+    assert ("may lose" in caplog.text) is bool(said)
+    assert said in caplog.text
 
 
 async def test_a_job_of_two_thousand_texts(store: JobStore) -> None:
