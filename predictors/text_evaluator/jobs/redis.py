@@ -93,7 +93,7 @@ class RedisStore:
             said, *rest = await self._create(args=[*head, *fields])
         if said == b"refused":
             raise Refused(rest[0].decode())
-        job = _job(rest[0].decode(), dict(zip(rest[1::2], rest[2::2], strict=True)))
+        job = _job(rest[0].decode(), _pairs(rest[1:]))
         assert job is not None
         return job, said == b"new"
 
@@ -139,13 +139,13 @@ class RedisStore:
         return None if found is None else orjson.loads(found)
 
     async def claim(self, limit: int) -> list[Claim]:
-        claims = []
         async with _answering():
-            for job_id in await self._claim(args=[PREFIX, self._worker, self._lease, limit]):
-                name = job_id.decode()
-                indexes = sorted(int(index) for index in await self._redis.hkeys(_key("items", name)))
-                if (job := await self.get(name)) is not None:
-                    claims.append(Claim(job, indexes))
+            claimed = await self._claim(args=[PREFIX, self._worker, self._lease, limit])
+        claims = []
+        for job_id, raw, indexes in claimed:
+            job = _job(job_id.decode(), _pairs(raw))
+            assert job is not None
+            claims.append(Claim(job, sorted(map(int, indexes))))
         return claims
 
     async def renew(self, job_ids: Sequence[str]) -> set[str]:
@@ -241,6 +241,11 @@ def _key(kind: str, name: str) -> str:
 def _news(data: bytes) -> tuple[str, list[Event]]:
     job_id, events = orjson.loads(data)
     return job_id, [Event(number, name, orjson.loads(told)) for number, name, told in events]
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """A hash as a script returns it."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _job(job_id: str, raw: dict[bytes, bytes]) -> Job | None:

@@ -91,7 +91,8 @@ for _, id in ipairs(redis.call('ZRANGE', p .. 'open', 0, -1)) do
     redis.call('ZREM', p .. 'open', id) -- the server has evicted it
   elseif redis.call('SET', p .. 'lease:' .. id, ARGV[2], 'NX', 'PX', ARGV[3]) then
     become(id, 'processing')
-    table.insert(claimed, id)
+    local job, items = redis.call('HGETALL', p .. 'job:' .. id), redis.call('HKEYS', p .. 'items:' .. id)
+    table.insert(claimed, {id, job, items})
   end
 end
 return claimed

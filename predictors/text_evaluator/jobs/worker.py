@@ -162,7 +162,6 @@ class Worker:
             self._work.set()
             if not claim.open:  # all was done but for saying so
                 self._flush_soon(held)
-        await self._renew()  # one may have been cancelled before we knew that it is ours
 
     async def _renew(self) -> None:
         if self._held:

@@ -156,6 +156,27 @@ async def test_cancelling_takes_the_texts_from_the_engine_at_once(followed: Foll
         assert len(engine.begun) == 6
 
 
+async def test_a_job_that_is_cancelled_while_it_is_claimed_keeps_no_slot(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, engine, claimed = followed.store.claim, Engine(blocked=True), asyncio.Event()
+    cancelled = await followed.post(10)
+
+    async def claim(limit: int) -> Any:
+        claims = await real(limit)
+        await followed.store.remove(cancelled)
+        claimed.set()
+        return claims
+
+    monkeypatch.setattr(followed.store, "claim", claim)
+    async with asyncio.timeout(10), followed.worker(engine.mark, lease=60.0) as worker:
+        await claimed.wait()
+        assert worker.active == 1
+        while worker.active:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await engine.until(lambda: engine.running == 0)
+
+
 async def test_what_the_engine_raises_is_the_items_error(followed: Followed) -> None:
     async def mark(fields: dict[str, str]) -> Outcome:
         if fields["respuesta"].endswith(" 1"):
