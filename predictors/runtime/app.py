@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Answer]]
 _WATCH_AFTER = 0.01  # seconds
+_OPEN = ("/health", "/metrics", "/docs", "/openapi.json", "/v1/models", "/v2")
+"""Where to look needs no key; all else, a model's own routes included, is the callers'."""
 _CLIENT_GONE = 499  # never sent, only logged and counted
 
 
@@ -140,7 +142,7 @@ class _Exchange:
             refusal = error_answer(MethodNotAllowed("Only POST is allowed here."))
             refusal.headers = ((b"allow", b"POST"),)
             return await self._write(refusal)
-        if self._scope["method"] == "POST":  # whatever asks the model, on every route
+        if self._scope["method"] == "POST" or not self._scope["path"].startswith(_OPEN):
             self._app.dataplane.check_key(self._headers.get(b"x-api-key"))
         body = await self._read_body(settings)
         self._received = len(body)

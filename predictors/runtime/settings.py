@@ -48,7 +48,7 @@ class RuntimeSettings(BaseSettings):
     """Threads of the engine, and as many for tokenising. Unset: what affinity and cgroup quota allow."""
 
     api_key: SecretStr = SecretStr("")
-    """Key that whoever asks the model must send as ``x-api-key``; empty: none is needed."""
+    """Key that callers must send as ``x-api-key``, but for health, metrics, metadata, docs; empty: none."""
     request_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
     """Seconds a request may take from its arrival; then 504. A gRPC deadline can only shorten it."""
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)

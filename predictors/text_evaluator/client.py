@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import hashlib
 import json
 import os
 import queue
@@ -18,6 +20,7 @@ import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +42,18 @@ async def evaluate_async(
     url: str,
     *,
     token: str | None = None,
+    key: str | None = None,
     on_progress: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> AsyncIterator[Row]:
-    """Outcomes as they are made. Raises EvaluationFailed."""
+    """Outcomes as they are made; under a ``key`` used before, those of the job that was made then.
+
+    Raises EvaluationFailed.
+    """
     headers = {"authorization": f"Bearer {token}"} if token else {}
     timeout = httpx.Timeout(30, read=40)  # the stream's heartbeat comes every 10 s
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=False) as http:
         # The key makes a second try of a post whose answer was lost the same job.
-        posted = {"json": {"items": list(items)}, "headers": {"idempotency-key": str(uuid.uuid4())}}
+        posted = {"json": {"items": list(items)}, "headers": {"idempotency-key": key or str(uuid.uuid4())}}
         accepted = (await _insist(lambda: http.post("/evaluate", **posted))).json()
         last, failures = 0, 0
         while True:
@@ -73,13 +80,18 @@ def evaluate(
     url: str,
     *,
     token: str | None = None,
+    key: str | None = None,
     on_progress: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> Iterator[Row]:
-    """As evaluate_async, for programs without a loop."""
+    """As evaluate_async, for programs without a loop. Who breaks off leaves nothing behind but the job."""
     rows: queue.SimpleQueue[Row | BaseException | None] = queue.SimpleQueue()
+    stop: Future[Callable[[], object]] = Future()
 
     async def run() -> None:
-        async for row in evaluate_async(items, url, token=token, on_progress=on_progress):
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        stop.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
+        async for row in evaluate_async(items, url, token=token, key=key, on_progress=on_progress):
             rows.put(row)
 
     def work() -> None:
@@ -89,11 +101,17 @@ def evaluate(
         except BaseException as error:
             rows.put(error)
 
-    threading.Thread(target=work, name="evaluate", daemon=True).start()
-    while (row := rows.get()) is not None:
-        if isinstance(row, BaseException):
-            raise row
-        yield row
+    thread = threading.Thread(target=work, name="evaluate", daemon=True)
+    thread.start()
+    try:
+        while (row := rows.get()) is not None:
+            if isinstance(row, BaseException):
+                raise row
+            yield row
+    finally:
+        with contextlib.suppress(RuntimeError):  # it has ended by itself, and its loop is closed
+            stop.result()()
+        thread.join()
 
 
 async def _insist(call: Callable[[], Any]) -> httpx.Response:
@@ -145,6 +163,7 @@ def main() -> int:
     parser.add_argument("file", type=Path, help="one text a line: id_alumno, curso, consigna, respuesta")
     parser.add_argument("--out", type=Path, help="where to write the outcomes; default: FILE.marks.jsonl")
     parser.add_argument("--url", default="http://localhost:8080", help="default: %(default)s")
+    parser.add_argument("--anew", action="store_true", help="a new job, though the file was posted before")
     options = parser.parse_args()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -152,27 +171,34 @@ def main() -> int:
     out = options.out or options.file.with_suffix(".marks.jsonl")
     rate = TextColumn("{task.fields[rate]:.1f}/s")
     columns = (TextColumn("marking"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    # The same file is the same job: who was cut off begins where it was, by the same command.
+    key = None if options.anew else hashlib.sha256(json.dumps(items).encode()).hexdigest()
     rows: dict[int, Row] = {}
     try:
-        with Progress(*columns) as bar:
+        with Progress(*columns) as bar, out.open("w", encoding="utf-8") as file:
             task = bar.add_task("", total=len(items), rate=0.0)
 
             def show(progress: Mapping[str, Any]) -> None:
                 each = progress["avg_time_per_item"]
                 bar.update(task, completed=progress["completed"], rate=1 / each if each else 0.0)
 
-            for row in evaluate(items, options.url, token=os.environ.get("QUINTET_TOKEN"), on_progress=show):
+            token = os.environ.get("QUINTET_TOKEN")
+            for row in evaluate(items, options.url, token=token, key=key, on_progress=show):
                 rows[row["index"]] = row
-    except EvaluationFailed as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    text = "".join(json.dumps(rows[index], ensure_ascii=False) + "\n" for index in sorted(rows))
-    out.write_text(text, "utf-8")
+                file.write(_line(row))
+                file.flush()
+    except (EvaluationFailed, KeyboardInterrupt) as error:
+        reason = f"error: {error}\n" if isinstance(error, EvaluationFailed) else ""
+        sys.stderr.write(f"{reason}{len(rows)} of {len(items)} texts written to {out}\n")
+        return 1 if reason else 130
+    out.write_text("".join(_line(rows[index]) for index in sorted(rows)), "utf-8")
     failed = sum("nota" not in row for row in rows.values())
     sys.stderr.write(f"{len(rows)} texts, {failed} without a mark, written to {out}\n")
     return 0
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from predictors.text_evaluator import routes
 from predictors.text_evaluator.engine import Engine
 from predictors.text_evaluator.engine.vllm import VllmEngine
 from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Item, ItemError, Outcome
+from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.figures import Figures
 from predictors.text_evaluator.jobs.service import Jobs
 from predictors.text_evaluator.reading import Reader, Reading
@@ -188,7 +189,11 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
             "gpu_available": gpu is not None,
             "active_jobs": self.jobs.active,
         }
-        return said | ({"gpu_memory": dict(gpu)} if gpu else {})
+        if gpu is None:
+            return said
+        # Flat as published, and by name as later readers have it.
+        memory = {name: gpu[name] for name in ("total_gb", "used_gb") if name in gpu}
+        return said | {"gpu_memory_total": gpu.get("total_gb"), "gpu_name": gpu["name"], "gpu_memory": memory}
 
     def description(self) -> Mapping[str, str]:
         return self._engine.description()
@@ -208,7 +213,9 @@ class _Direct:
         self._tasks: dict[Generation[Work, None, Outcome], asyncio.Task[None]] = {}
 
     def start(self, generation: Generation[Work, None, Outcome]) -> None:
-        self._tasks[generation] = self._loop.create_task(self._run(generation))
+        task = self._tasks[generation] = self._loop.create_task(self._run(generation))
+        # Not at the end of _run: what is cancelled in the same turn never begins.
+        task.add_done_callback(lambda _: self._tasks.pop(generation, None))
 
     def cancel(self, generation: Generation[Work, None, Outcome]) -> None:
         if (task := self._tasks.get(generation)) is not None:
@@ -226,7 +233,5 @@ class _Direct:
             generation.crash(error)
             self._on_lost()
         except Exception as error:
-            logger.exception("A text could not be marked.")
+            log_fault(logger, "A text could not be marked.", error)
             generation.crash(error)
-        finally:
-            self._tasks.pop(generation, None)

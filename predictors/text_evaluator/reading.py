@@ -13,6 +13,9 @@ from predictors.text_evaluator import prompt
 from predictors.text_evaluator.evaluation import TOO_LONG, UNREADABLE, Item, ItemError
 
 TOKENIZER_NAME = "tokenizer.json"
+LEAST_READ = 32
+"""Tokens of a text that must be read when it is truncated: with fewer it is ``too_long``. A mark for nothing
+of what the pupil wrote would be an invented one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +57,17 @@ class Reader:
         asked = prompt.build(item.curso, item.consigna, item.respuesta)
         ids = self._encode(str(asked))
         truncated = False
+        refused = ItemError("too_long", f"{TOO_LONG} {len(ids)} tokens, {self._room} are possible.")
         while len(ids) > self._room:
             over = len(ids) - self._room
             if not self._truncates or not asked.text:
-                return ItemError("too_long", f"{TOO_LONG} {len(ids)} tokens, {self._room} are possible.")
+                return refused
             truncated = True
             # Where a word is cut its pieces may become one more: then again.
             asked = asked._replace(text=_without_end(self._tokenizer, asked.text, over))
             ids = self._encode(str(asked))
+        if truncated and len(self._encode(asked.text)) - 1 < LEAST_READ:
+            return refused
         if [number for number in ids[1:] if number in self._control] != self._expected:
             # Neutralising has failed on this text: rather no mark than one that the text dictated.
             return ItemError("unreadable", UNREADABLE)

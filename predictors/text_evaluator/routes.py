@@ -111,7 +111,7 @@ def router(
         request: request_class,  # type: ignore[valid-type]
         subject: Owner = "",
         issuer: Issuer = "",
-        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
     ) -> JSONResponse:
         """Takes texts to be marked; the answer comes at once, the marks as they are made."""
         dataplane.check_accepting()
@@ -136,7 +136,8 @@ def router(
     ) -> Response:
         """A job's events from its beginning, or behind Last-Event-ID, up to its end."""
         job = await find(job_id, _owner(subject, issuer))
-        if not last_event_id.isascii() or not last_event_id.isdigit() or len(last_event_id) > 9:
+        plain = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= 9
+        if not plain or int(last_event_id) > job.events:
             message = "must be the id of an event of this job"
             raise InvalidValue(f"Last-Event-ID {message}.", details=[detail("Last-Event-ID", message)])
         if after := int(last_event_id):

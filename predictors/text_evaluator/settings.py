@@ -40,7 +40,8 @@ class TextEvaluatorSettings(RuntimeSettings):
     max_feedback_chars: int = Field(400, ge=16, le=4000)
     """Longest feedback the model may write."""
     on_too_long: Literal["refuse", "truncate"] = "refuse"
-    """What does not fit the context is the item's error ``too_long``, or is read in part (``truncated``)."""
+    """What does not fit the context is the item's error ``too_long``, or is read in part (``truncated``), as
+    long as 32 tokens of it can be."""
     temperature: float = Field(0.1, ge=0, le=2)
     """Of sampling; 0 takes the likeliest token, always the same."""
     top_p: float = Field(0.95, gt=0, le=1)

@@ -6,8 +6,11 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from predictors.text_evaluator.client import EvaluationFailed, evaluate, evaluate_async
@@ -60,6 +63,46 @@ def test_the_command_writes_every_outcome(settings: dict[str, str], tmp_path: Pa
     rows = [json.loads(line) for line in (tmp_path / "texts.marks.jsonl").read_text().splitlines()]
     assert [row["index"] for row in rows] == list(range(10))
     assert rows[9]["code"] == "length"
+
+
+@pytest.mark.parametrize("way", ["cancelled", "interrupted"])
+def test_what_was_received_is_kept_and_the_same_command_goes_on(
+    settings: dict[str, str], tmp_path: Path, way: str
+) -> None:
+    file, out = tmp_path / "texts.jsonl", tmp_path / "texts.marks.jsonl"
+    file.write_text("".join(json.dumps(item(text)) + "\n" for text in [*TEXTS[:9], "!wait"]))
+    with running(MODULE, settings) as server, httpx.Client(base_url=server.url) as http:
+        command = [sys.executable, "-m", "predictors.text_evaluator.client", str(file), "--url", server.url]
+        client = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + 60
+        while not out.exists() or len(out.read_text().splitlines()) < 9:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        (job,) = http.get("/jobs").json()["jobs"]
+        if way == "cancelled":
+            http.delete(f"/jobs/{job['job_id']}")
+        else:
+            client.send_signal(signal.SIGINT)
+        _, said = client.communicate(timeout=30)
+        assert client.returncode == (1 if way == "cancelled" else 130)
+        assert "9 of 10 texts written" in said
+        assert sorted(json.loads(line)["index"] for line in out.read_text().splitlines()) == list(range(9))
+        if way == "interrupted":
+            again = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+            while http.get("/metrics").text.count("quintet_sse_readers 1.0") == 0:
+                assert again.poll() is None
+                time.sleep(0.05)
+            assert len(http.get("/jobs").json()["jobs"]) == 1, "the same job"
+            again.kill()
+            again.wait()
+
+
+def test_who_breaks_off_leaves_no_thread_and_no_connection(settings: dict[str, str]) -> None:
+    with running(MODULE, settings) as server:
+        rows = evaluate([item("a"), item("!wait")], server.url)
+        assert next(rows)["index"] == 0
+        rows.close()  # type: ignore[attr-defined]
+    assert "evaluate" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_a_refusal_is_said_in_the_services_words(settings: dict[str, str]) -> None:

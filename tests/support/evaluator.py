@@ -1,9 +1,9 @@
 """text_evaluator with a rule for an engine; routes, jobs and stores are as they are.
 
 Run as ``python -m tests.support.evaluator``. A mark is the number of words modulo 6. Texts that begin with
-``!`` steer it: ``!length`` is cut off, ``!boom`` makes the engine raise, ``!die`` is its end, ``!wait`` takes
-a minute. ``RULE_SECONDS`` is what the others take. What the engine begins, and what is cancelled there, is a
-line in the file ``RULE_LOG``.
+``!`` steer it: ``!length`` is cut off, ``!boom ...`` makes the engine raise with the text in the exception,
+``!die`` is its end, ``!wait`` takes a minute. ``RULE_SECONDS`` is what the others take. What the engine
+begins, and what is cancelled there, is a line in the file ``RULE_LOG``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from predictors.runtime.main import main
 from predictors.text_evaluator.engine import Marked
@@ -41,11 +42,11 @@ class RuleEngine:
         except asyncio.CancelledError:
             self._note(f"cancelled {answer}")
             raise
+        if answer.startswith("!boom"):
+            raise RuntimeError(f"secret detail of the engine: {answer}")
         match answer:
             case "!length":
                 return Marked(ItemError("length", LENGTH))
-            case "!boom":
-                raise RuntimeError("secret detail of the engine")
             case "!die":
                 raise EngineLost
         return Marked(rule(answer), len(reading.ids), 0, 10)
@@ -58,7 +59,7 @@ class RuleEngine:
     def description(self) -> Mapping[str, str]:
         return {"engine": "rule", "device": "cpu", "dtype": "none", "checksum": ""}
 
-    def gpu(self) -> Mapping[str, float] | None:
+    def gpu(self) -> Mapping[str, Any] | None:
         return None
 
     def close(self) -> None:

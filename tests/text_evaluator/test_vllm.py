@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,24 @@ def test_vllms_metrics_stand_beside_ours_and_the_instruction_is_cached(http: htt
     assert values["quintet_cached_prompt_tokens_total"] > 0.3 * values["quintet_prompt_tokens_total"]
 
 
-def test_cancelling_frees_the_engine_within_a_second(http: httpx.Client) -> None:
+def test_cancelling_frees_the_engine(http: httpx.Client) -> None:
     job = http.post("/evaluate", json={"items": [item(one) for one in examples(500, 8)]}).json()["job_id"]
     with http.stream("GET", f"/stream/{job}") as answer:
         next(line for line in answer.iter_lines() if line.startswith("id: "))
+        assert running_in_vllm(http)
         http.delete(f"/jobs/{job}")
         with httpx.stream("GET", f"{http.base_url}/health") as health:
             assert json.loads(health.read())["active_jobs"] == 0
+    end = time.monotonic() + 10
+    while running_in_vllm(http):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def running_in_vllm(http: httpx.Client) -> float:
+    lines = http.get("/metrics").text.splitlines()
+    (running,) = (line for line in lines if line.startswith("vllm:num_requests_running{"))
+    return float(running.split()[-1])
 
 
 def test_a_process_killed_in_the_middle_goes_on_where_it_was(

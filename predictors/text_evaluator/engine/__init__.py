@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from predictors.text_evaluator.evaluation import Outcome
 from predictors.text_evaluator.reading import Reading
@@ -36,8 +36,8 @@ class Engine(Protocol):
         """engine, device, dtype and checksum."""
         ...
 
-    def gpu(self) -> Mapping[str, float] | None:
-        """Memory in GB, of the card if there is one: total, used."""
+    def gpu(self) -> Mapping[str, Any] | None:
+        """Of the card if there is one: ``name``, and where it answers ``total_gb`` and ``used_gb``."""
         ...
 
     def close(self) -> None: ...

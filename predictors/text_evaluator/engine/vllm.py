@@ -29,6 +29,7 @@ from predictors.text_evaluator.evaluation import (
     ItemError,
     read_answer,
 )
+from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.reading import Reading
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 from predictors.text_evaluator.weights import checksum
@@ -101,8 +102,8 @@ class VllmEngine:
             raise EngineLost from error
         except asyncio.CancelledError:
             raise
-        except Exception:
-            logger.exception("vLLM failed on a text.")
+        except Exception as error:
+            log_fault(logger, "vLLM failed on a text.", error)
             output = None
         if output is None:
             return Marked(ItemError("engine", ENGINE))
@@ -124,13 +125,17 @@ class VllmEngine:
         dtype = self._settings.dtype if self._settings.quantization == "none" else self._settings.quantization
         return {"engine": "vllm", "device": self._device, "dtype": dtype, "checksum": self._checksum}
 
-    def gpu(self) -> Mapping[str, float] | None:
+    def gpu(self) -> Mapping[str, Any] | None:
         if self._device != "cuda":
             return None
         import torch
 
-        free, total = torch.cuda.mem_get_info()
-        return {"total_gb": round(total / 1e9, 2), "used_gb": round((total - free) / 1e9, 2)}
+        try:
+            free, total = torch.cuda.mem_get_info()
+            name = torch.cuda.get_device_name()
+        except RuntimeError:  # a card that has failed; whoever asks is told the rest
+            return {"name": ""}
+        return {"name": name, "total_gb": round(total / 1e9, 2), "used_gb": round((total - free) / 1e9, 2)}
 
     def close(self) -> None:
         if self._llm is not None:

@@ -41,6 +41,8 @@ class Job:
     worked: float
     """Seconds somebody worked on it: the clock that its progress is told by. It stands while nobody does."""
     ended: float | None = None
+    events: int = 0
+    """How many its log has had; the id of the last."""
 
 
 class NewJob(NamedTuple):
@@ -68,6 +70,10 @@ class Finished:
             row |= {"state": "completed", "nota": self.outcome.nota, "feedback": self.outcome.feedback}
             return row | ({"truncated": True} if self.outcome.truncated else {})
         return row | {"state": "failed", "code": self.outcome.code, "error": self.outcome.message}
+
+
+LAST = ("complete", "error")
+"""Names of the events that end a job's log."""
 
 
 class Event(NamedTuple):
@@ -131,8 +137,8 @@ class Recorded(NamedTuple):
     events: list[Event]
 
 
-def recorded(job: Job, events: int, finished: Sequence[Finished], worked: float, now: float) -> Recorded:
-    """``events``: how many the job has had; ``finished``: outcomes of texts that had none."""
+def recorded(job: Job, finished: Sequence[Finished], worked: float, now: float) -> Recorded:
+    """``finished``: outcomes of texts that had none."""
     rows = [one.as_row() for one in finished]
     done = job.done + len(rows)
     failed = job.failed + sum(row["state"] == "failed" for row in rows)
@@ -142,7 +148,7 @@ def recorded(job: Job, events: int, finished: Sequence[Finished], worked: float,
     job = replace(job, state=state, done=done, failed=failed, worked=job.worked + worked, ended=ended)
     told = []
     if rows:
-        told.append(Event(events + 1, "batch_complete", batch_event(events + 1, rows, job)))
+        told.append(Event(job.events + 1, "batch_complete", batch_event(job.events + 1, rows, job)))
     if ended is not None:
-        told.append(Event(events + len(told) + 1, *ended_event(job)))
-    return Recorded(job, rows, told)
+        told.append(Event(job.events + len(told) + 1, *ended_event(job)))
+    return Recorded(replace(job, events=job.events + len(told)), rows, told)

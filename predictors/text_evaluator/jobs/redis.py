@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,13 +20,23 @@ from redis.exceptions import RedisError
 
 from predictors.runtime.errors import LoadError
 from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State, ended_event, recorded
-from predictors.text_evaluator.jobs.scripts import CLAIM, CREATE, EXPIRE, RECORD, RELEASE, REMOVE, RENEW
+from predictors.text_evaluator.jobs.scripts import (
+    CLAIM,
+    CREATE,
+    EXPIRE,
+    RECORD,
+    RELEASE,
+    REMOVE,
+    RENEW,
+    SHARE,
+)
 from predictors.text_evaluator.jobs.store import Claim, Listener, Quota, Refused, StoreUnavailable, Totals
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "{quintet:text_evaluator}"
-"""In braces, so that a cluster keeps all of it on one node, which the scripts need."""
+"""In braces: a cluster has to keep all of it on one node, which the scripts need. The client asks one server
+(or what stands in front of it) and follows no cluster's redirections."""
 NEWS = f"{PREFIX}:news"
 _RETRY = 0.5  # seconds
 
@@ -34,13 +45,14 @@ class RedisStore:
     def __init__(self, url: str, password: str = "", *, lease: float, timeout: float = 5.0) -> None:
         self._worker = os.urandom(8).hex()
         self._lease = int(lease * 1000)
+        self._timeout = timeout
         self._redis: Any = Redis.from_url(  # Any: its types say that answers may be text as well
             url, password=password or None, socket_timeout=timeout, socket_connect_timeout=timeout
         )
         script = self._redis.register_script
         self._create, self._claim, self._renew = script(CREATE), script(CLAIM), script(RENEW)
         self._release, self._record, self._remove = script(RELEASE), script(RECORD), script(REMOVE)
-        self._expire = script(EXPIRE)
+        self._expire, self._share = script(EXPIRE), script(SHARE)
         self._listener: Listener = lambda _, __: None
         self._listening: asyncio.Task[None] | None = None
 
@@ -51,7 +63,22 @@ class RedisStore:
             await self._redis.ping()
         except (RedisError, OSError) as error:
             raise LoadError(f"The job store does not answer ({type(error).__name__}).") from None
+        for shortcoming in await self._shortcomings():
+            logger.warning("The job store may lose what was accepted: %s.", shortcoming)
         self._listening = asyncio.create_task(self._listen())
+
+    async def _shortcomings(self) -> list[str]:
+        """Why this server does not keep what a store promises over a power cut; see the README."""
+        try:
+            said = await self._redis.config_get("append*") | await self._redis.config_get("maxmemory-policy")
+        except RedisError:  # many a managed server has no CONFIG
+            return ["it does not say how durable it is (CONFIG GET)"]
+        asked = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+        return [
+            f"its {name} is {said.get(name)}, not {needed}"
+            for name, needed in asked.items()
+            if said.get(name) != needed
+        ]
 
     async def close(self) -> None:
         if self._listening is not None:
@@ -59,15 +86,15 @@ class RedisStore:
         await self._redis.aclose()
 
     async def create(self, new: NewJob, quota: Quota) -> tuple[Job, bool]:
-        fields = [orjson.dumps(one) for one in new.items]
+        # In a thread: megabytes would keep everybody waiting.
+        fields = await asyncio.to_thread(lambda: [orjson.dumps(one) for one in new.items])
         head = [PREFIX, new.id, new.owner, new.key or "", new.digest, quota.jobs, quota.caller_items]
         async with _answering():
-            said, about = await self._create(args=[*head, *fields])
+            said, *rest = await self._create(args=[*head, *fields])
         if said == b"refused":
-            raise Refused(about.decode())
-        job = await self.get(about.decode())
-        if job is None:  # removed in between
-            raise StoreUnavailable
+            raise Refused(rest[0].decode())
+        job = _job(rest[0].decode(), _pairs(rest[1:]))
+        assert job is not None
         return job, said == b"new"
 
     async def get(self, job_id: str) -> Job | None:
@@ -97,20 +124,28 @@ class RedisStore:
     async def remove(self, job_id: str) -> Job | None:
         if (job := await self.get(job_id)) is None:
             return None
-        name, data = ended_event(Job(job.id, job.owner, State.CANCELLED, job.total, 0, 0, 0, 0))
+        name, data = ended_event(replace(job, state=State.CANCELLED))
         async with _answering():
             found = await self._remove(args=[PREFIX, job_id, name, orjson.dumps(data)])
         return job if not found else (await self.get(job_id) or job)
 
-    async def claim(self, limit: int) -> list[Claim]:
-        claims = []
+    async def share(self) -> int:
         async with _answering():
-            for job_id in await self._claim(args=[PREFIX, self._worker, self._lease, limit]):
-                name = job_id.decode()
-                fields = await self._redis.hgetall(_key("items", name))
-                texts = sorted((int(index), orjson.loads(text)) for index, text in fields.items())
-                if (job := await self.get(name)) is not None:
-                    claims.append(Claim(job, texts))
+            return await self._share(args=[PREFIX, self._worker, self._lease])
+
+    async def fields(self, job_id: str, index: int) -> dict[str, str] | None:
+        async with _answering():
+            found = await self._redis.hget(_key("items", job_id), str(index))
+        return None if found is None else orjson.loads(found)
+
+    async def claim(self, limit: int) -> list[Claim]:
+        async with _answering():
+            claimed = await self._claim(args=[PREFIX, self._worker, self._lease, limit])
+        claims = []
+        for job_id, raw, indexes in claimed:
+            job = _job(job_id.decode(), _pairs(raw))
+            assert job is not None
+            claims.append(Claim(job, sorted(map(int, indexes))))
         return claims
 
     async def renew(self, job_ids: Sequence[str]) -> set[str]:
@@ -120,14 +155,17 @@ class RedisStore:
 
     async def release(self, job_ids: Sequence[str]) -> None:
         async with _answering():
-            await self._release(args=[PREFIX, self._worker, *job_ids])
+            await self._release(args=[PREFIX, self._worker, "", *job_ids])
+
+    async def leave(self, job_ids: Sequence[str]) -> None:
+        async with _answering():
+            await self._release(args=[PREFIX, self._worker, "leaves", *job_ids])
 
     async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
         """What has its outcome already, from a try whose answer was lost, is left out."""
         async with _answering():
             while True:
-                raw = await self._redis.hgetall(_key("job", job_id))
-                job = _job(job_id, raw)
+                job = await self.get(job_id)
                 if job is None or job.state is State.CANCELLED:
                     return None
                 waiting = [b"0"] * len(rows)
@@ -137,10 +175,10 @@ class RedisStore:
                 new = [one for one, text in zip(rows, waiting, strict=True) if text is not None]
                 if job.state.ended:
                     return job if not new else None
-                made = recorded(job, int(raw[b"events"]), new, worked, 0.0)
+                made = recorded(job, new, worked, 0.0)
                 said = await self._record(
                     args=[
-                        *(PREFIX, job_id, self._worker, self._lease, job.done, int(raw[b"events"])),
+                        *(PREFIX, job_id, self._worker, self._lease, job.done, job.events),
                         *(made.job.state, made.job.done, made.job.failed, made.job.worked),
                         orjson.dumps([[e.id, e.name, orjson.dumps(e.data).decode()] for e in made.events]),
                         orjson.dumps([one.index for one in new]),
@@ -158,43 +196,56 @@ class RedisStore:
             return await self._expire(args=[PREFIX, ttl])
 
     async def totals(self) -> Totals:
-        async with _answering():
-            ids = await self._redis.zrange(f"{PREFIX}:jobs", 0, -1)
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for job_id in ids:
-                    pipe.hgetall(_key("job", job_id.decode()))
-                found = await pipe.execute()
-            seconds, _ = await self._redis.time()
-        jobs = [job for job_id, raw in zip(ids, found, strict=True) if (job := _job(job_id.decode(), raw))]
-        states: dict[State, int] = {}
-        for job in jobs:
-            states[job.state] = states.get(job.state, 0) + 1
-        waiting = [job for job in jobs if not job.state.ended]
-        oldest = max((seconds - job.created for job in waiting), default=0.0)
-        return Totals(states, max(0.0, oldest), sum(job.total - job.done for job in waiting))
+        async with _answering(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(f"{PREFIX}:states").hvals(f"{PREFIX}:waiting")
+            pipe.zrange(f"{PREFIX}:open", 0, 0, withscores=True).time()
+            states, waiting, oldest, (seconds, _) = await pipe.execute()
+        jobs = {State(name.decode()): int(count) for name, count in states.items() if int(count)}
+        since = seconds - oldest[0][1] if oldest else 0.0
+        return Totals(jobs, max(0.0, since), sum(map(int, waiting)))
 
     async def _listen(self) -> None:
         """Hears of changes by all replicas; after a break everybody looks for themselves."""
         while True:
-            with contextlib.suppress(RedisError, OSError):
+            try:
                 async with self._redis.pubsub() as news:
                     await news.subscribe(NEWS)
                     self._listener("", ())
                     while True:
-                        # Until something comes: no time-out of the socket's ends the wait.
-                        message = await news.get_message(ignore_subscribe_messages=True, timeout=None)
-                        if message is not None and message["type"] == "message":
-                            job_id, events = orjson.loads(message["data"])
-                            self._listener(
-                                job_id,
-                                [Event(number, name, orjson.loads(data)) for number, name, data in events],
-                            )
-            logger.warning("The job store's news were interrupted.")
+                        message = await self._next(news)
+                        if message["type"] == "message":
+                            self._listener(*_news(message["data"]))
+            except Exception as error:
+                logger.warning(
+                    "The job store's news were interrupted.",
+                    extra={"fields": {"error": type(error).__name__}},
+                )
             await asyncio.sleep(_RETRY)
+
+    async def _next(self, news: Any) -> dict[str, Any]:
+        """What comes next; after a silence the server is asked to say something. Raises OSError if it won't.
+
+        A connection whose other end is gone without a word looks like one on which nothing happens.
+        """
+        for _ in range(2):
+            if (message := await news.get_message(timeout=self._timeout)) is not None:
+                return message
+            await news.ping()
+        raise ConnectionError
 
 
 def _key(kind: str, name: str) -> str:
     return f"{PREFIX}:{kind}:{name}"
+
+
+def _news(data: bytes) -> tuple[str, list[Event]]:
+    job_id, events = orjson.loads(data)
+    return job_id, [Event(number, name, orjson.loads(told)) for number, name, told in events]
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """A hash as a script returns it."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _job(job_id: str, raw: dict[bytes, bytes]) -> Job | None:
@@ -204,7 +255,7 @@ def _job(job_id: str, raw: dict[bytes, bytes]) -> Job | None:
     total, done, failed = (int(raw[name]) for name in (b"total", b"done", b"failed"))
     owner, state = raw[b"owner"].decode(), State(raw[b"state"].decode())
     created, worked = float(raw[b"created"]), float(raw[b"worked"])
-    return Job(job_id, owner, state, total, done, failed, created, worked, ended)
+    return Job(job_id, owner, state, total, done, failed, created, worked, ended, int(raw[b"events"]))
 
 
 @contextlib.asynccontextmanager

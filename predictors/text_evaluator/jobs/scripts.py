@@ -10,12 +10,24 @@ local now = string.format('%d.%03d', t[1], math.floor(t[2] / 1000))
 local function tell(id, events) redis.call('PUBLISH', p .. 'news', cjson.encode({id, events})) end
 local function changed(id) redis.call('PUBLISH', p .. 'news', '["' .. id .. '",[]]') end
 local function open(state) return state == 'queued' or state == 'processing' end
+local function count(state, by) redis.call('HINCRBY', p .. 'states', state, by) end
+local function become(id, state)
+  local before = redis.call('HGET', p .. 'job:' .. id, 'state')
+  if before then count(before, -1) end
+  count(state, 1)
+  redis.call('HSET', p .. 'job:' .. id, 'state', state)
+end
+local function waits(owner, by)
+  if redis.call('HINCRBY', p .. 'waiting', owner, by) <= 0 then redis.call('HDEL', p .. 'waiting', owner) end
+end
 local function forget(id)
   redis.call('DEL', p .. 'items:' .. id, p .. 'results:' .. id, p .. 'events:' .. id)
 end
+-- Of one caller: its length says where the caller's name ends and its key begins.
+local function keyed(owner, key) return p .. 'key:' .. #owner .. ':' .. owner .. ':' .. key end
 local function close(id, owner, left)
   redis.call('ZREM', p .. 'open', id)
-  if left > 0 then redis.call('HINCRBY', p .. 'waiting', owner, -left) end
+  if left > 0 then waits(owner, -left) end
   redis.call('DEL', p .. 'lease:' .. id)
   redis.call('HSET', p .. 'job:' .. id, 'ended', now)
   redis.call('ZADD', p .. 'ended', now, id)
@@ -26,28 +38,46 @@ CREATE = (
     _BEGIN
     + """
 local id, owner, key, digest = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local keyed = p .. 'key:' .. owner .. ':' .. key
+local job = p .. 'job:' .. id
+local function answer(how, id)
+  local answered = redis.call('HGETALL', p .. 'job:' .. id)
+  table.insert(answered, 1, id)
+  table.insert(answered, 1, how)
+  return answered
+end
 if key ~= '' then
-  local known = redis.call('GET', keyed)
-  if known then
-    if redis.call('HGET', p .. 'job:' .. known, 'digest') ~= digest then return {'refused', 'conflict'} end
-    return {'known', known}
-  end
+  local known = redis.call('GET', keyed(owner, key))
+  local before = known and redis.call('HGET', p .. 'job:' .. known, 'digest')
+  if before then return before == digest and answer('known', known) or {'refused', 'conflict'} end
 end
 local total = #ARGV - 7
 if redis.call('ZCARD', p .. 'open') >= tonumber(ARGV[6]) then return {'refused', 'jobs'} end
 local waiting = tonumber(redis.call('HGET', p .. 'waiting', owner) or '0')
 if waiting > 0 and waiting + total > tonumber(ARGV[7]) then return {'refused', 'items'} end
-redis.call('HSET', p .. 'job:' .. id, 'owner', owner, 'key', key, 'digest', digest, 'state', 'queued',
+redis.call('HSET', job, 'owner', owner, 'key', key, 'digest', digest,
   'total', total, 'done', 0, 'failed', 0, 'created', now, 'worked', 0, 'events', 0)
+become(id, 'queued')
 for n = 1, total do redis.call('HSET', p .. 'items:' .. id, n - 1, ARGV[7 + n]) end
 redis.call('ZADD', p .. 'open', now, id)
 redis.call('ZADD', p .. 'jobs', now, id)
 redis.call('ZADD', p .. 'owner:' .. owner, now, id)
-redis.call('HINCRBY', p .. 'waiting', owner, total)
-if key ~= '' then redis.call('SET', keyed, id) end
+waits(owner, total)
+if key ~= '' then redis.call('SET', keyed(owner, key), id) end
 changed(id)
-return {'new', id}
+return answer('new', id)
+"""
+)
+
+# A worker that is new, or was not heard of for a lease, makes the others' parts smaller: they look.
+SHARE = (
+    _BEGIN
+    + """
+local workers = p .. 'workers'
+redis.call('ZREMRANGEBYSCORE', workers, '-inf', now)
+local added = redis.call('ZADD', workers, tonumber(now) + ARGV[3] / 1000, ARGV[2])
+local live = redis.call('ZCARD', workers)
+if added == 1 and live > 1 then changed('') end
+return math.ceil(redis.call('ZCARD', p .. 'open') / live)
 """
 )
 
@@ -57,9 +87,12 @@ CLAIM = (
 local claimed = {}
 for _, id in ipairs(redis.call('ZRANGE', p .. 'open', 0, -1)) do
   if #claimed == tonumber(ARGV[4]) then break end
-  if redis.call('SET', p .. 'lease:' .. id, ARGV[2], 'NX', 'PX', ARGV[3]) then
-    redis.call('HSET', p .. 'job:' .. id, 'state', 'processing')
-    table.insert(claimed, id)
+  if not open(redis.call('HGET', p .. 'job:' .. id, 'state')) then
+    redis.call('ZREM', p .. 'open', id) -- the server has evicted it
+  elseif redis.call('SET', p .. 'lease:' .. id, ARGV[2], 'NX', 'PX', ARGV[3]) then
+    become(id, 'processing')
+    local job, items = redis.call('HGETALL', p .. 'job:' .. id), redis.call('HKEYS', p .. 'items:' .. id)
+    table.insert(claimed, {id, job, items})
   end
 end
 return claimed
@@ -90,12 +123,14 @@ return kept
 RELEASE = (
     _BEGIN
     + """
-for n = 3, #ARGV do
+if ARGV[3] == 'leaves' then redis.call('ZREM', p .. 'workers', ARGV[2]) end
+for n = 4, #ARGV do
   if redis.call('GET', p .. 'lease:' .. ARGV[n]) == ARGV[2] then
     redis.call('DEL', p .. 'lease:' .. ARGV[n])
     changed(ARGV[n])
   end
 end
+if ARGV[3] == 'leaves' then changed('') end
 """
 )
 
@@ -112,8 +147,9 @@ for n, index in ipairs(indexes) do
   redis.call('HDEL', p .. 'items:' .. id, string.format('%d', index))
   redis.call('RPUSH', p .. 'results:' .. id, ARGV[12 + n])
 end
-if #indexes > 0 then redis.call('HINCRBY', p .. 'waiting', known[3], -#indexes) end
-redis.call('HSET', job, 'state', ARGV[7], 'done', ARGV[8], 'failed', ARGV[9], 'worked', ARGV[10])
+if #indexes > 0 then waits(known[3], -#indexes) end
+become(id, ARGV[7])
+redis.call('HSET', job, 'done', ARGV[8], 'failed', ARGV[9], 'worked', ARGV[10])
 for _, e in ipairs(events) do
   redis.call('XADD', p .. 'events:' .. id, string.format('%d-0', e[1]), 'name', e[2], 'data', e[3])
   redis.call('HSET', job, 'events', string.format('%d', e[1]))
@@ -133,13 +169,15 @@ if not known[1] then return 0 end
 forget(id)
 if open(known[1]) then
   local number = tonumber(known[5]) + 1
-  redis.call('HSET', job, 'state', 'cancelled', 'events', number)
+  become(id, 'cancelled')
+  redis.call('HSET', job, 'events', number)
   close(id, known[2], known[3] - known[4])
   redis.call('XADD', p .. 'events:' .. id, string.format('%d-0', number), 'name', ARGV[3], 'data', ARGV[4])
   tell(id, {{number, ARGV[3], ARGV[4]}})
   return 1
 end
-redis.call('DEL', job, p .. 'key:' .. known[2] .. ':' .. known[6])
+count(known[1], -1)
+redis.call('DEL', job, keyed(known[2], known[6]))
 redis.call('ZREM', p .. 'jobs', id)
 redis.call('ZREM', p .. 'ended', id)
 redis.call('ZREM', p .. 'owner:' .. known[2], id)
@@ -157,14 +195,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ended', '-inf', tonumber(n
   local known = redis.call('HMGET', job, 'state', 'owner', 'key')
   if known[1] and known[1] ~= 'expired' then
     forget(id)
-    redis.call('HSET', job, 'state', 'expired')
-    redis.call('DEL', p .. 'key:' .. known[2] .. ':' .. known[3])
+    become(id, 'expired')
+    redis.call('DEL', keyed(known[2], known[3]))
     changed(id)
     gone = gone + 1
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ended', '-inf', tonumber(now) - 2 * ttl)) do
   local owner = redis.call('HGET', p .. 'job:' .. id, 'owner')
+  if owner then count('expired', -1) end
   redis.call('DEL', p .. 'job:' .. id)
   redis.call('ZREM', p .. 'jobs', id)
   redis.call('ZREM', p .. 'ended', id)

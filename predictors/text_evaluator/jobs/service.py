@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import math
@@ -53,6 +54,7 @@ class Jobs:
             lease=settings.lease,
             ttl=settings.job_ttl,
             cleanup=settings.cleanup_interval,
+            leaving=settings.grace_period / 3,
             on_totals=on_totals,
             on_lost=self._on_lost,
         )
@@ -65,7 +67,8 @@ class Jobs:
 
     async def post(self, owner: str, items: Sequence[Mapping[str, str]], key: str | None) -> tuple[Job, bool]:
         """The job, and whether it is new. Raises Conflict, Overloaded or StoreUnavailable."""
-        digest = hashlib.sha256(orjson.dumps(list(items))).hexdigest()
+        # In a thread: megabytes would keep everybody waiting.
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(orjson.dumps(list(items))).hexdigest())
         try:
             return await self.store.create(NewJob(str(uuid.uuid4()), owner, items, key, digest), self._quota)
         except Refused as refused:

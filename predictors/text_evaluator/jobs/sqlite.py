@@ -1,8 +1,9 @@
 """Jobs in one SQLite file: durable without a server, for one replica.
 
 One process has the file (a lock that the kernel gives back when the process dies), so a job needs no lease:
-whoever opens the file goes on with all of them. One thread does all the work; write-ahead log, every commit
-synced to the disk.
+whoever opens the file goes on with all of them. One thread does all the work, tells the news of a change and
+knows which jobs are held: what was begun there has all its consequences, whoever hangs up meanwhile.
+Write-ahead log, every commit synced to the disk.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ CREATE TABLE IF NOT EXISTS jobs (
   created REAL NOT NULL, worked REAL NOT NULL DEFAULT 0, ended REAL, events INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX IF NOT EXISTS jobs_key ON jobs (owner, key) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
+CREATE INDEX IF NOT EXISTS jobs_created ON jobs (created);
+CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner, created);
+CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (ended);
 CREATE TABLE IF NOT EXISTS items (
   job TEXT NOT NULL, position INTEGER NOT NULL, fields BLOB NOT NULL, PRIMARY KEY (job, position)
 ) WITHOUT ROWID;
@@ -44,7 +49,7 @@ CREATE TABLE IF NOT EXISTS events (
   PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 """
-_JOB = "id, owner, state, total, done, failed, created, worked, ended"
+_JOB = "id, owner, state, total, done, failed, created, worked, ended, events"
 _OPEN = f"state IN ('{State.QUEUED}', '{State.PROCESSING}')"
 
 
@@ -53,14 +58,16 @@ class SqliteStore:
         self._path = path
         self._thread = ThreadPoolExecutor(1, "jobs")
         self._held: set[str] = set()
+        """Jobs in the worker's hands; the thread's."""
         self._listener: Listener = lambda _, __: None
+        self._loop: asyncio.AbstractEventLoop
         self._began = 0.0
         self._db: sqlite3.Connection
         self._lock = -1
 
     async def open(self, listener: Listener) -> None:
         """Raises LoadError when the file cannot be used, or is another process's."""
-        self._listener = listener
+        self._listener, self._loop = listener, asyncio.get_running_loop()
         try:
             await self._run(self._open)
         except (OSError, StoreUnavailable) as error:
@@ -72,10 +79,7 @@ class SqliteStore:
         self._thread.shutdown(wait=False)
 
     async def create(self, new: NewJob, quota: Quota) -> tuple[Job, bool]:
-        job, is_new = await self._run(self._create, new, quota)
-        if is_new:
-            self._listener(job.id, ())
-        return job, is_new
+        return await self._run(self._create, new, quota)
 
     async def get(self, job_id: str) -> Job | None:
         return await self._run(self._get, job_id)
@@ -95,43 +99,33 @@ class SqliteStore:
         return [Event(number, name, orjson.loads(data)) for number, name, data in rows]
 
     async def remove(self, job_id: str) -> Job | None:
-        job, events = await self._run(self._remove, job_id)
-        await self._run(self._wipe)
-        if job is not None:
-            self._held.discard(job_id)
-            self._listener(job_id, events)
-        return job
+        return await self._run(self._remove, job_id)
+
+    async def share(self) -> int:
+        return (await self._run(self._all, f"SELECT count(*) FROM jobs WHERE {_OPEN}"))[0][0]
+
+    async def fields(self, job_id: str, index: int) -> dict[str, str] | None:
+        query = "SELECT fields FROM items WHERE job = ? AND position = ?"
+        found = await self._run(self._all, query, job_id, index)
+        return orjson.loads(found[0][0]) if found else None
 
     async def claim(self, limit: int) -> list[Claim]:
         return await self._run(self._claim, limit)
 
     async def renew(self, job_ids: Sequence[str]) -> set[str]:
-        return self._held & set(job_ids)
+        return await self._run(self._renew, job_ids)
 
     async def release(self, job_ids: Sequence[str]) -> None:
-        self._held -= set(job_ids)
+        await self._run(self._held.difference_update, job_ids)
+
+    async def leave(self, job_ids: Sequence[str]) -> None:
+        await self.release(job_ids)
 
     async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
-        if job_id not in self._held:
-            return None
-        told = await self._run(self._record, job_id, rows, worked)
-        if told is None:
-            self._held.discard(job_id)
-            return None
-        job, events = told
-        if events:
-            self._listener(job_id, events)
-        if job.state.ended:
-            self._held.discard(job_id)
-            await self._run(self._wipe)
-        return job
+        return await self._run(self._record, job_id, rows, worked)
 
     async def expire(self, ttl: float) -> int:
-        gone = await self._run(self._expire, ttl)
-        await self._run(self._wipe)
-        for job_id in gone:
-            self._listener(job_id, ())
-        return len(gone)
+        return await self._run(self._expire, ttl)
 
     async def totals(self) -> Totals:
         return await self._run(self._totals)
@@ -140,9 +134,8 @@ class SqliteStore:
 
     async def _run(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
         # Shielded: what was begun is ended, whoever waits for it.
-        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.shield(loop.run_in_executor(self._thread, work, *arguments))
+            return await asyncio.shield(self._loop.run_in_executor(self._thread, work, *arguments))
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 raise StoreUnavailable("The job store has no room left; try again later.") from error
@@ -215,34 +208,37 @@ class SqliteStore:
                 [(new.id, position, orjson.dumps(fields)) for position, fields in enumerate(new.items)],
             )
             job = self._get(new.id)
-            assert job is not None
-            return job, True
+        assert job is not None
+        self._publish(job.id)
+        return job, True
 
     def _claim(self, limit: int) -> list[Claim]:
-        claims = []
-        for row in self._all(f"SELECT {_JOB} FROM jobs WHERE {_OPEN} ORDER BY created, id"):
-            job = _job(row)
-            if job.id in self._held or len(claims) == limit:
-                continue
-            with self._change() as db:
-                db.execute("UPDATE jobs SET state = ? WHERE id = ?", (State.PROCESSING, job.id))
-            texts = self._all("SELECT position, fields FROM items WHERE job = ? ORDER BY position", job.id)
-            claims.append(Claim(job, [(position, orjson.loads(fields)) for position, fields in texts]))
-            self._held.add(job.id)
+        query = f"SELECT {_JOB} FROM jobs WHERE {_OPEN} ORDER BY created, id"
+        free = [job for row in self._all(query) if (job := _job(row)).id not in self._held][:limit]
+        with self._change() as db:
+            update = "UPDATE jobs SET state = ? WHERE id = ?"
+            db.executemany(update, [(State.PROCESSING, job.id) for job in free])
+            texts = "SELECT position FROM items WHERE job = ? ORDER BY position"
+            claims = [Claim(job, [index for (index,) in self._all(texts, job.id)]) for job in free]
+        self._held.update(job.id for job in free)
         return claims
 
-    def _record(
-        self, job_id: str, finished: Sequence[Finished], worked: float
-    ) -> tuple[Job, list[Event]] | None:
+    def _renew(self, job_ids: Sequence[str]) -> set[str]:
+        unfinished = {job_id for (job_id,) in self._all(f"SELECT id FROM jobs WHERE {_OPEN}")}
+        self._held &= unfinished
+        return self._held & set(job_ids)
+
+    def _record(self, job_id: str, finished: Sequence[Finished], worked: float) -> Job | None:
+        if job_id not in self._held:
+            return None
         with self._change() as db:
             job = self._get(job_id)
             if job is None or job.state.ended:
                 return None
-            (events,) = db.execute("SELECT events FROM jobs WHERE id = ?", (job_id,)).fetchone()
             # A text is there until it has its outcome; then it is not needed any more.
             delete = "DELETE FROM items WHERE job = ? AND position = ?"
             new = [one for one in finished if db.execute(delete, (job_id, one.index)).rowcount]
-            after, rows, told = recorded(job, events, new, worked, self._now())
+            after, rows, told = recorded(job, new, worked, self._now())
             db.executemany(
                 "INSERT INTO results VALUES (?, ?, ?)",
                 [(job_id, job.done + place, orjson.dumps(row)) for place, row in enumerate(rows, 1)],
@@ -252,25 +248,33 @@ class SqliteStore:
                 "UPDATE jobs SET state = ?, done = ?, failed = ?, worked = ?, ended = ? WHERE id = ?",
                 (after.state, after.done, after.failed, after.worked, after.ended, job_id),
             )
-            return after, told
+        if told:
+            self._publish(job_id, told)
+        if after.state.ended:
+            self._held.discard(job_id)
+            self._wipe()
+        return after
 
-    def _remove(self, job_id: str) -> tuple[Job | None, list[Event]]:
+    def _remove(self, job_id: str) -> Job | None:
+        told: list[Event] = []
         with self._change() as db:
             job = self._get(job_id)
             if job is None:
-                return None, []
-            (events,) = db.execute("SELECT events FROM jobs WHERE id = ?", (job_id,)).fetchone()
+                return None
             self._forget(job_id)
             if job.state.ended:
                 db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
-                return job, []
-            query = f"UPDATE jobs SET state = ?, ended = ? WHERE id = ? RETURNING {_JOB}"
-            job = _job(db.execute(query, (State.CANCELLED, self._now(), job_id)).fetchone())
-            told = [Event(events + 1, *ended_event(job))]
-            self._tell(job_id, told)
-            return job, told
+            else:
+                query = f"UPDATE jobs SET state = ?, ended = ? WHERE id = ? RETURNING {_JOB}"
+                job = _job(db.execute(query, (State.CANCELLED, self._now(), job_id)).fetchone())
+                told = [Event(job.events + 1, *ended_event(job))]
+                self._tell(job_id, told)
+        self._held.discard(job_id)
+        self._publish(job_id, told)
+        self._wipe()
+        return job
 
-    def _expire(self, ttl: float) -> list[str]:
+    def _expire(self, ttl: float) -> int:
         with self._change() as db:
             now = self._now()
             query = "SELECT id FROM jobs WHERE ended < ? AND state != ?"
@@ -279,7 +283,10 @@ class SqliteStore:
                 self._forget(job_id)
                 db.execute("UPDATE jobs SET state = ?, key = NULL WHERE id = ?", (State.EXPIRED, job_id))
             db.execute("DELETE FROM jobs WHERE ended < ?", (now - 2 * ttl,))
-            return gone
+        for job_id in gone:
+            self._publish(job_id)
+        self._wipe()
+        return len(gone)
 
     def _wipe(self) -> None:
         """What was forgotten leaves the log too: there it would stay until something is written over it."""
@@ -291,6 +298,10 @@ class SqliteStore:
         query = f"SELECT min(created), coalesce(sum(total - done), 0) FROM jobs WHERE {_OPEN}"
         oldest, waiting = self._db.execute(query).fetchone()
         return Totals(jobs, 0.0 if oldest is None else max(0.0, self._now() - oldest), waiting)
+
+    def _publish(self, job_id: str, events: Sequence[Event] = ()) -> None:
+        """To the listener, on the loop and before whoever waits for the change itself."""
+        self._loop.call_soon_threadsafe(lambda: self._listener(job_id, events))
 
     def _tell(self, job_id: str, events: Sequence[Event]) -> None:
         if events:

@@ -19,7 +19,8 @@ from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, S
 
 
 class StoreUnavailable(Unavailable):
-    """The store does not answer, or has no room; nothing was changed."""
+    """The store does not answer, or has no room. What was asked for is done wholly or not at all; which of
+    the two is known only when it has no room (not done). An Idempotency-Key makes asking again safe."""
 
     def __init__(self, message: str = "The job store cannot be reached; try again later.") -> None:
         super().__init__(message, retry_after=5)
@@ -46,8 +47,8 @@ class Claim:
     """A job in this worker's hands, with what is left to do."""
 
     job: Job
-    open: Sequence[tuple[int, dict[str, str]]]
-    """Index and fields of every text without an outcome."""
+    open: Sequence[int]
+    """Indexes of the texts without an outcome, in order."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,17 @@ class JobStore(Protocol):
 
     # -- the worker's side
 
+    async def share(self) -> int:
+        """How many jobs are this worker's part of all, so that every worker has work; says that it is there.
+
+        What all workers' parts add up to is no less than the jobs: each is somebody's, and has its turns.
+        """
+        ...
+
+    async def fields(self, job_id: str, index: int) -> dict[str, str] | None:
+        """A text; None: it has its outcome, or is gone."""
+        ...
+
     async def claim(self, limit: int) -> list[Claim]:
         """Unfinished jobs that nobody holds, oldest first; from now on this worker holds them."""
         ...
@@ -102,6 +114,10 @@ class JobStore(Protocol):
 
     async def release(self, job_ids: Sequence[str]) -> None:
         """Gives jobs back unfinished, for whoever comes first."""
+        ...
+
+    async def leave(self, job_ids: Sequence[str]) -> None:
+        """As release, and this worker is no more: the others' parts grow."""
         ...
 
     async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:

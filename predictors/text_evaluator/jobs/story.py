@@ -9,13 +9,12 @@ from functools import lru_cache
 from predictors.runtime.errors import NotFound
 from predictors.runtime.transports.sse import HEARTBEAT, event, retry
 from predictors.text_evaluator.jobs.feed import Feed
-from predictors.text_evaluator.jobs.model import Event, Job, State, progress
+from predictors.text_evaluator.jobs.model import LAST, Event, Job, State, progress
 from predictors.text_evaluator.jobs.store import JobStore, StoreUnavailable
 
 RETRY_MILLISECONDS = 2000
 _AT_ONCE = 50  # events read from the store
 _PAUSE = 1.0  # seconds between two looks for a store that is away
-LAST = ("complete", "error")
 
 
 async def story(
@@ -45,8 +44,8 @@ async def story(
                 continue
             if told:
                 return
-            while not await follower.rung(heartbeat):
-                yield HEARTBEAT
+            if not await follower.rung(heartbeat):
+                yield HEARTBEAT  # and a look at the store: news may get lost, what happened does not
 
 
 async def _told(store: JobStore, job_id: str, after: int) -> bool:

@@ -8,10 +8,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from predictors.text_evaluator.evaluation import ENGINE, EngineLost, ItemError, Outcome
+from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.jobs.fairness import FairQueue
-from predictors.text_evaluator.jobs.model import Event, Finished, Job
+from predictors.text_evaluator.jobs.model import LAST, Event, Finished, Job
+from predictors.text_evaluator.jobs.rate import Rate
 from predictors.text_evaluator.jobs.store import JobStore, StoreUnavailable, Totals
 
 logger = logging.getLogger(__name__)
@@ -23,6 +26,9 @@ FLUSH_AFTER = 1.0
 """Seconds a finished text waits for others to be recorded with."""
 ENDING = 3.0
 """Seconds that texts in the engine have to finish when the worker is to end."""
+COUNTING = 2.0
+"""Seconds between two looks at the totals."""
+Answer = TypeVar("Answer")
 
 
 @dataclass(eq=False)
@@ -38,17 +44,19 @@ class _Held:
     finished: list[Finished] = field(default_factory=list)
     flushing: asyncio.Task[None] | None = None
     full: asyncio.Event = field(default_factory=asyncio.Event)
+    leaving: bool = False
+    """For another worker, as soon as what was begun is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
     held: _Held
     index: int
-    fields: dict[str, str]
 
 
 class Worker:
-    """``slots``: texts in the engine at a time; ``lease``: seconds the store believes in a silent worker."""
+    """``slots``: texts in the engine at a time; ``lease``: seconds the store believes in a silent worker;
+    ``leaving``: seconds that its end may take in all."""
 
     def __init__(
         self,
@@ -60,25 +68,29 @@ class Worker:
         lease: float,
         ttl: float,
         cleanup: float,
+        leaving: float = 10.0,
         on_totals: Callable[[Totals], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._mark = store, mark
         self._slots, self._batch, self._lease = slots, batch, lease
-        self._ttl, self._cleanup = ttl, cleanup
+        self._ttl, self._cleanup, self._leaving = ttl, cleanup, leaving
         self._on_totals, self._on_lost = on_totals, on_lost
         self._queue: FairQueue[_Text] = FairQueue()
         self._held: dict[str, _Held] = {}
         self._free = slots
         self._work, self._news = asyncio.Event(), asyncio.Event()
         self._closing = False
-        self.rate = 0.0
-        """Texts a second, by experience; 0 before there is one."""
-        self._counted_since = 0.0
+        self._rate = Rate()
 
     @property
     def active(self) -> int:
         return len(self._held)
+
+    @property
+    def rate(self) -> float:
+        """Texts a second, by experience; 0 before there is one."""
+        return self._rate.per_second
 
     @property
     def waiting(self) -> int:
@@ -87,7 +99,7 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(self._dispatch()), asyncio.create_task(self._look())]
+        tasks = [asyncio.create_task(work()) for work in (self._dispatch, self._look, self._count)]
         try:
             yield
         finally:
@@ -96,14 +108,19 @@ class Worker:
             self._news.set()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._hand_over()
+            # A store that does not answer keeps nobody: leases end by themselves.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._leaving):
+                    await asyncio.wait(tasks)
+                    await self._hand_over()
+            for held in list(self._held.values()):
+                self._drop(held)
 
     def hear(self, job_id: str, events: Sequence[Event]) -> None:
         """The store's news."""
         if events and events[-1].name == "error" and (held := self._held.get(job_id)) is not None:
             self._drop(held)
-        if not events:
+        if not events or events[-1].name in LAST:
             self._news.set()
 
     # -- taking jobs
@@ -113,28 +130,38 @@ class Worker:
         cleaned = time.monotonic()
         while not self._closing:
             self._news.clear()
-            try:
+            async with _going_on():
                 await self._renew()
-                for claim in await self._store.claim(1000):
-                    held = _Held(claim.job, time.monotonic(), len(claim.open))
-                    self._held[claim.job.id] = held
-                    self._queue.add(
-                        claim.job.owner,
-                        claim.job.id,
-                        (_Text(held, index, text) for index, text in claim.open),
-                    )
-                    self._work.set()
-                    if not claim.open:  # all was done but for saying so
-                        self._flush_soon(held)
+                await self._take_share()
                 if time.monotonic() - cleaned >= self._cleanup:
                     cleaned = time.monotonic()
                     await self._store.expire(self._ttl)
-                self._on_totals(await self._store.totals())
-            except StoreUnavailable as error:
-                logger.warning("%s", error.message)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(self._lease / 3, self._cleanup)):
                     await self._news.wait()
+
+    async def _count(self) -> None:
+        while not self._closing:
+            async with _going_on():
+                self._on_totals(await self._store.totals())
+            await asyncio.sleep(COUNTING)
+
+    async def _take_share(self) -> None:
+        """As many jobs as are our part: no fewer, so that each has its turns, and no more, for the others."""
+        share = await self._store.share()
+        staying = [held for held in self._held.values() if not held.leaving]
+        for held in staying[share:]:
+            self._let_go(held)
+        if len(self._held) >= share:
+            return
+        for claim in await self._store.claim(share - len(self._held)):
+            held = _Held(claim.job, time.monotonic(), len(claim.open))
+            self._held[claim.job.id] = held
+            texts = (_Text(held, index) for index in claim.open)
+            self._queue.add(claim.job.owner, claim.job.id, texts)
+            self._work.set()
+            if not claim.open:  # all was done but for saying so
+                self._flush_soon(held)
 
     async def _renew(self) -> None:
         if self._held:
@@ -158,29 +185,33 @@ class Worker:
             await self._work.wait()
 
     async def _one(self, text: _Text) -> None:
-        held = text.held
         try:
-            outcome = await self._mark(text.fields)
+            finished = await self._finish(text)
         except EngineLost:
             self._on_lost()
             return
-        except Exception:
-            logger.exception("A text could not be marked.")
-            outcome = ItemError("engine", ENGINE)
         finally:
             self._free += 1
             self._work.set()
-        self._count()
-        held.finished.append(Finished(text.index, text.fields["id_alumno"], outcome))
-        self._flush_soon(held)
+        if finished is not None:
+            text.held.finished.append(finished)
+            self._flush_soon(text.held)
 
-    def _count(self) -> None:
-        """The rate, from the times between two texts; a pause longer than 5 s was nobody's waiting."""
-        now = time.monotonic()
-        passed, self._counted_since = now - self._counted_since, now
-        if 0 < passed < 5:
-            mean = 1 / self.rate if self.rate else passed
-            self.rate = 1 / (mean + 0.05 * (passed - mean))
+    async def _finish(self, text: _Text) -> Finished | None:
+        """None: the text is there no more. Raises EngineLost."""
+        job_id = text.held.job.id
+        fields = await _insist(lambda: self._store.fields(job_id, text.index))
+        if fields is None:
+            return None
+        with self._rate.running():
+            try:
+                outcome = await self._mark(fields)
+            except EngineLost:
+                raise
+            except Exception as error:
+                log_fault(logger, "A text could not be marked.", error)
+                outcome = ItemError("engine", ENGINE)
+        return Finished(text.index, fields["id_alumno"], outcome)
 
     # -- keeping
 
@@ -191,6 +222,13 @@ class Worker:
             held.flushing = asyncio.create_task(self._flush(held))
 
     async def _flush(self, held: _Held) -> None:
+        try:
+            await self._keep(held)
+        except Exception as error:
+            log_fault(logger, "The worker goes on after an error.", error)
+            await self._give_up(held)
+
+    async def _keep(self, held: _Held) -> None:
         """Records what is finished, whole batches at once and the rest after a moment, until all is."""
         while True:
             with contextlib.suppress(TimeoutError):
@@ -201,6 +239,8 @@ class Worker:
                 return
             if not held.finished:
                 held.flushing = None
+                if held.leaving and not held.running:
+                    await self._give_up(held)
                 return
             if len(held.finished) >= min(self._batch, held.open):
                 held.full.set()
@@ -208,15 +248,7 @@ class Worker:
     async def _record(self, held: _Held) -> bool:
         """One batch; waits for the store as long as it takes. False: the job is no longer ours."""
         rows, now = held.finished[: self._batch], time.monotonic()
-        pause = 0.2
-        while True:
-            try:
-                job = await self._store.record(held.job.id, rows, now - held.since)
-                break
-            except StoreUnavailable as error:
-                logger.warning("%s", error.message)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 5.0)
+        job = await _insist(lambda: self._store.record(held.job.id, rows, now - held.since))
         if job is None or job.state.ended:
             self._held.pop(held.job.id, None)
             if job is None:
@@ -237,6 +269,20 @@ class Worker:
         if held.flushing is not None and held.flushing is not asyncio.current_task():
             held.flushing.cancel()
 
+    def _let_go(self, held: _Held) -> None:
+        """No more of it is begun; it is given up when what was begun is recorded."""
+        held.leaving = True
+        self._queue.remove(held.job.id)
+        if not held.running:
+            held.full.set()
+            self._flush_soon(held)
+
+    async def _give_up(self, held: _Held) -> None:
+        """For another worker, or ourselves, when somebody looks."""
+        self._drop(held)
+        with contextlib.suppress(StoreUnavailable):
+            await self._store.release([held.job.id])
+
     async def _hand_over(self) -> None:
         """What the engine has may finish for a moment; the rest is for whoever comes next."""
         running = [task for held in self._held.values() for task in held.running]
@@ -251,4 +297,27 @@ class Worker:
         for held in left:
             self._drop(held)
         with contextlib.suppress(StoreUnavailable):
-            await self._store.release([held.job.id for held in left])
+            await self._store.leave([held.job.id for held in left])
+
+
+async def _insist(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The store's answer, however long it is away."""
+    pause = 0.2
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable as error:
+            logger.warning("%s", error.message)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+
+@contextlib.asynccontextmanager
+async def _going_on() -> AsyncIterator[None]:
+    """Whatever goes wrong in here is tried again at the next round."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        logger.warning("%s", error.message)
+    except Exception as error:
+        log_fault(logger, "The worker goes on after an error.", error)

@@ -8,7 +8,7 @@ import pytest
 
 from predictors.runtime.errors import LoadError
 from predictors.text_evaluator.evaluation import Evaluation, Item, ItemError, read_answer
-from predictors.text_evaluator.reading import Reader, Reading
+from predictors.text_evaluator.reading import LEAST_READ, Reader, Reading
 from tests.support.gemma import tokenizer, write_tokenizer
 
 
@@ -52,6 +52,14 @@ def test_truncating_keeps_the_beginning_and_the_prompt_whole(folder: Path, text:
     kept = said.split('":\n', 1)[1].split("<end_of_turn>")[0]
     assert text.startswith(kept)
     assert kept
+
+
+@pytest.mark.parametrize("left", [0, 1, LEAST_READ - 2])
+def test_a_text_of_which_too_little_would_be_read_gets_no_mark(folder: Path, left: int) -> None:
+    outcome = Reader(folder, length(folder, "") + left, "truncate").read(item("paraula " * 500))
+    assert isinstance(outcome, ItemError)
+    assert outcome.code == "too_long"
+    assert "tokens" in outcome.message
 
 
 def test_what_cannot_be_cut_is_refused(folder: Path) -> None:

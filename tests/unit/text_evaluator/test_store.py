@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from predictors.text_evaluator.evaluation import Evaluation, ItemError
 from predictors.text_evaluator.jobs.model import Finished, NewJob, State
+from predictors.text_evaluator.jobs.redis import RedisStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, Refused
+from tests.support.redis import RedisServer
 
 QUOTA = Quota(jobs=10, caller_items=100)
 
@@ -31,16 +34,22 @@ async def test_a_job_from_its_beginning_to_its_end(store: JobStore) -> None:
     job, is_new = await store.create(new(size=3), QUOTA)
     assert (is_new, job.state, job.total, job.done) == (True, State.QUEUED, 3, 0)
     (claim,) = await store.claim(10)
-    assert [(index, fields["respuesta"]) for index, fields in claim.open] == [
-        (0, "text 0"), (1, "text 1"), (2, "text 2")
-    ]  # fmt: skip
+    assert claim.open == [0, 1, 2]
+    assert await store.fields(job.id, 1) == {
+        "id_alumno": "A1", "curso": "3r ESO", "consigna": "Tema", "respuesta": "text 1"
+    }  # fmt: skip
     half = await store.record(job.id, marks(2, 0), 1.5)
     assert half is not None
     assert (half.state, half.done, half.worked) == (State.PROCESSING, 2, 1.5)
     whole = await store.record(job.id, [Finished(1, "A1", ItemError("length", "cut"))], 0.5)
     assert whole is not None
     assert (whole.state, whole.done, whole.failed, whole.worked) == (State.COMPLETED, 3, 1, 2.0)
-    assert whole == await store.get(job.id) or whole.ended is not None
+    known = await store.get(job.id)
+    assert known is not None
+    assert replace(known, ended=whole.ended) == whole
+    assert known.ended is not None
+    assert 0 <= known.ended - known.created < 60
+    assert await store.fields(job.id, 1) is None
     rows = await store.results(job.id, 0, 10)
     assert [(row["index"], row["state"], row.get("nota")) for row in rows] == [
         (2, "completed", 2), (0, "completed", 0), (1, "failed", None)
@@ -85,7 +94,7 @@ async def test_what_is_held_is_not_claimed_twice_until_it_is_released(store: Job
     await store.record(job.id, marks(1), 1)
     await store.release([job.id])
     (claim,) = await store.claim(10)
-    assert [index for index, _ in claim.open] == [0, 2]
+    assert claim.open == [0, 2]
 
 
 async def test_claims_are_limited_and_oldest_first(store: JobStore) -> None:
@@ -106,6 +115,15 @@ async def test_an_idempotency_key_is_one_job_of_one_caller(store: JobStore) -> N
     with pytest.raises(Refused) as refused:
         await store.create(new(key="k", digest="another"), QUOTA)
     assert refused.value.reason == "conflict"
+
+
+async def test_a_key_is_never_taken_for_anothers_whatever_names_and_keys_are_made_of(
+    store: JobStore,
+) -> None:
+    pairs = [("ada", "x:y"), ("ada:x", "y"), ("", "ada:x:y"), ("3:ada", "x"), ("3", "ada:x")]
+    jobs = [(await store.create(new(owner, 1, key), QUOTA))[0] for owner, key in pairs]
+    assert [job.owner for job in jobs] == [owner for owner, _ in pairs]
+    assert len({job.id for job in jobs}) == len(pairs)
 
 
 async def test_fifty_posts_at_once_under_one_key_are_one_job(store: JobStore) -> None:
@@ -199,12 +217,46 @@ async def test_totals(store: JobStore) -> None:
     assert Counter(totals.jobs) == Counter({State.PROCESSING: 1, State.QUEUED: 1})
     assert totals.waiting_items == 5
     assert totals.oldest_seconds >= 0
+    await store.remove(job.id)
+    assert (await store.totals()).jobs == {State.CANCELLED: 1, State.QUEUED: 1}
+    await store.remove(job.id)
+    assert (await store.totals()).jobs == {State.QUEUED: 1}
+    (claim,) = await store.claim(1)
+    await store.record(claim.job.id, marks(0, 1), 1)
+    totals = await store.totals()
+    assert (totals.jobs, totals.waiting_items, totals.oldest_seconds) == ({State.COMPLETED: 1}, 0, 0)
+    await store.expire(-1)
+    await store.expire(-1)
+    assert (await store.totals()).jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("appendfsync", "always", ""),
+        ("appendfsync", "everysec", "its appendfsync is everysec, not always"),
+        ("maxmemory-policy", "allkeys-lru", "its maxmemory-policy is allkeys-lru, not noeviction"),
+    ],
+)
+async def test_a_redis_that_may_forget_is_warned_of(
+    redis: RedisServer, setting: str, value: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RedisStore(redis.url, lease=2.0)
+    before = (await store._redis.config_get(setting))[setting]
+    await store._redis.config_set(setting, value)
+    try:
+        await store.open(lambda _, __: None)
+    finally:
+        await store._redis.config_set(setting, before)
+        await store.close()
+    assert ("may lose" in caplog.text) is bool(said)
+    assert said in caplog.text
 
 
 async def test_a_job_of_two_thousand_texts(store: JobStore) -> None:
     job, _ = await store.create(new(size=2000), Quota(1, 10_000))
     (claim,) = await store.claim(1)
-    assert [index for index, _ in claim.open] == list(range(2000))
+    assert claim.open == list(range(2000))
     for start in range(0, 2000, 100):
         await store.record(job.id, marks(*range(start, start + 100)), 0.1)
     ended = await store.get(job.id)

@@ -15,7 +15,7 @@ import pytest
 from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Outcome
 from predictors.text_evaluator.jobs.feed import Feed
 from predictors.text_evaluator.jobs.model import Job, NewJob, State
-from predictors.text_evaluator.jobs.redis import RedisStore
+from predictors.text_evaluator.jobs.redis import NEWS, PREFIX, RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, StoreUnavailable
 from predictors.text_evaluator.jobs.worker import Worker
@@ -156,6 +156,27 @@ async def test_cancelling_takes_the_texts_from_the_engine_at_once(followed: Foll
         assert len(engine.begun) == 6
 
 
+async def test_a_job_that_is_cancelled_while_it_is_claimed_keeps_no_slot(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, engine, claimed = followed.store.claim, Engine(blocked=True), asyncio.Event()
+    cancelled = await followed.post(10)
+
+    async def claim(limit: int) -> Any:
+        claims = await real(limit)
+        await followed.store.remove(cancelled)
+        claimed.set()
+        return claims
+
+    monkeypatch.setattr(followed.store, "claim", claim)
+    async with asyncio.timeout(10), followed.worker(engine.mark, lease=60.0) as worker:
+        await claimed.wait()
+        assert worker.active == 1
+        while worker.active:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await engine.until(lambda: engine.running == 0)
+
+
 async def test_what_the_engine_raises_is_the_items_error(followed: Followed) -> None:
     async def mark(fields: dict[str, str]) -> Outcome:
         if fields["respuesta"].endswith(" 1"):
@@ -169,6 +190,55 @@ async def test_what_the_engine_raises_is_the_items_error(followed: Followed) -> 
     (error,) = [row for row in await followed.store.results(job_id, 0, 9) if row["state"] == "failed"]
     assert (error["index"], error["code"]) == (1, "engine")
     assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize("part", ["claim", "renew", "totals", "record"])
+async def test_a_fault_that_nobody_foresaw_ends_no_work(
+    followed: Followed, part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, struck, words = getattr(followed.store, part), asyncio.Event(), "secret of a pupil"
+
+    async def strike(*arguments: Any) -> Any:
+        if struck.is_set():
+            return await real(*arguments)
+        struck.set()
+        raise KeyError(words)
+
+    monkeypatch.setattr(followed.store, part, strike)
+    engine = Engine(blocked=part == "renew")  # which is only asked about jobs that last
+    async with followed.worker(engine.mark, lease=0.6):
+        before = await followed.post(4)
+        await asyncio.wait_for(struck.wait(), 10)
+        engine.go.set()
+        for job_id in (before, await followed.post(2)):
+            assert (await followed.ended(job_id)).state is State.COMPLETED
+    assert sorted(await indexes(followed.store, before)) == [0, 1, 2, 3]
+    assert "KeyError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_a_job_that_redis_has_evicted_keeps_nobody_from_work(redis: RedisServer) -> None:
+    store = RedisStore(redis.url, lease=2.0)
+    await store._redis.flushall()
+    followed = Followed(store)
+    await store.open(followed.hear)
+    await store._redis.zadd(f"{PREFIX}:open", {"evicted": 1})
+    async with followed.worker(Engine().mark):
+        assert (await followed.ended(await followed.post(3))).done == 3
+        assert await store.get("evicted") is None
+    assert (await store.totals()).waiting_items == 0
+    await store.close()
+
+
+async def test_the_news_go_on_after_one_that_nobody_can_read(redis: RedisServer) -> None:
+    store, heard = RedisStore(redis.url, lease=2.0), asyncio.Event()
+    await store.open(lambda job_id, _: heard.set() if job_id == "known" else None)
+    await store._redis.publish(NEWS, b"[1,")
+    async with asyncio.timeout(10):
+        while not heard.is_set():
+            await store._redis.publish(NEWS, b'["known",[]]')
+            await asyncio.sleep(0.1)
+    await store.close()
 
 
 async def test_a_worker_ends_though_news_come_while_it_is_told_to(followed: Followed) -> None:
@@ -223,6 +293,46 @@ async def test_two_replicas_on_one_redis_share_the_work_and_double_nothing(redis
         await store.close()
 
 
+async def test_an_added_replica_gets_its_part_of_what_another_has_begun(redis: RedisServer) -> None:
+    stores = [RedisStore(redis.url, lease=60.0) for _ in range(2)]
+    await stores[0]._redis.flushall()
+    replicas, engines = [Followed(store) for store in stores], [Engine(blocked=True), Engine(blocked=True)]
+    for store, replica in zip(stores, replicas, strict=True):
+        await store.open(replica.hear)
+    jobs = [await replicas[0].post(40) for _ in range(6)]
+    async with replicas[0].worker(engines[0].mark, lease=60.0) as first:
+        await engines[0].until(lambda: engines[0].running == 4)
+        assert first.active == 6
+        async with replicas[1].worker(engines[1].mark, lease=60.0) as second:
+            engines[0].go.set()
+            await engines[1].until(lambda: engines[1].running == 4)
+            engines[1].go.set()
+            # One that comes later has its turns at once, behind six that are large.
+            late = await replicas[1].post(2)
+            await replicas[1].ended(late)
+            for job_id in jobs:
+                assert (await replicas[0].ended(job_id)).done == 40
+                assert sorted(await indexes(stores[1], job_id)) == list(range(40))
+            assert (first.active, second.active) == (0, 0)
+    assert len(engines[0].begun) + len(engines[1].begun) == 242, "what was begun is not begun again"
+    for store in stores:
+        await store.close()
+
+
+async def test_leaving_waits_for_no_store_that_is_mute(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        store = RedisStore(server.url, lease=5.0, timeout=60.0)
+        followed, engine = Followed(store), Engine()
+        await store.open(followed.hear)
+        async with asyncio.timeout(20):
+            async with followed.worker(engine.mark, slots=1, leaving=0.5):
+                await followed.post(500)
+                await engine.until(lambda: len(engine.begun) > 5)
+                server.freeze()
+        server.thaw()
+        await store.close()
+
+
 async def test_a_silent_replica_loses_its_jobs_and_can_record_no_more(redis: RedisServer) -> None:
     silent, other = (RedisStore(redis.url, lease=0.6) for _ in range(2))
     await silent._redis.flushall()
@@ -242,7 +352,7 @@ async def test_a_silent_replica_loses_its_jobs_and_can_record_no_more(redis: Red
 
 async def test_a_server_that_goes_and_comes_back_costs_nothing(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
-    store = RedisStore(server.url, lease=1.0, timeout=0.3)
+    store = RedisStore(server.url, lease=1.0, timeout=1.0)
     followed, engine = Followed(store), Engine()
     await store.open(followed.hear)
     try:
@@ -305,9 +415,13 @@ DAY = 86_400.0
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])
 async def test_a_wall_clock_that_is_set_ends_nobodys_time(
-    followed: Followed, jump: float, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, jump: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, engine = await followed.post(2), Engine()
+    """Of the embedded store; Redis' time is its server's, whatever ours is."""
+    store = SqliteStore(tmp_path / "jobs.db")
+    followed, engine = Followed(store), Engine()
+    await store.open(followed.hear)
+    before = await followed.post(2)
     async with followed.worker(engine.mark):
         await followed.ended(before)
         set_clock(monkeypatch, jump)
@@ -317,6 +431,7 @@ async def test_a_wall_clock_that_is_set_ends_nobodys_time(
     assert job.ended is not None
     assert 0 <= job.ended - job.created < 60
     assert 0 <= job.worked < 60
+    await store.close()
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])

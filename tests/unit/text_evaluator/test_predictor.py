@@ -1,0 +1,74 @@
+"""The predictor's own part of synchronous texts, and what it says of the card."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from predictors.text_evaluator.engine import Marked
+from predictors.text_evaluator.predictor import TextEvaluator, _Direct
+from predictors.text_evaluator.reading import Reading
+from predictors.text_evaluator.settings import TextEvaluatorSettings
+from tests.support.rule import rule
+
+
+async def test_a_text_that_is_cancelled_before_it_begins_is_kept_nowhere() -> None:
+    async def mark(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    direct = _Direct(mark, asyncio.get_running_loop(), lambda: None, lambda: None)
+    generations: list[Any] = [type("Generation", (), {"work": None})() for _ in range(3)]
+    for generation in generations:
+        direct.start(generation)
+        direct.cancel(generation)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not direct._tasks
+
+
+class Carded:
+    """An engine on a card, that answers or has failed."""
+
+    def __init__(self, said: Mapping[str, Any]) -> None:
+        self._said = said
+
+    def load(self, progress: Callable[[str], None]) -> None: ...
+
+    async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
+        return Marked(rule("x"))
+
+    def description(self) -> Mapping[str, str]:
+        return {}
+
+    def gpu(self) -> Mapping[str, Any] | None:
+        return self._said
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("gpu", "said"),
+    [
+        (
+            {"name": "L40", "total_gb": 48.0, "used_gb": 1.5},
+            {
+                "gpu_memory_total": 48.0,
+                "gpu_name": "L40",
+                "gpu_memory": {"total_gb": 48.0, "used_gb": 1.5},
+            },
+        ),
+        ({"name": ""}, {"gpu_memory_total": None, "gpu_name": "", "gpu_memory": {}}),
+    ],
+)
+def test_health_has_the_cards_published_fields(
+    gpu: dict[str, Any], said: dict[str, Any], tmp_path: Any
+) -> None:
+    predictor = TextEvaluator(
+        TextEvaluatorSettings.model_validate({"model_dir": tmp_path}), lambda _: Carded(gpu)
+    )
+    assert predictor.health() == {"model_loaded": False, "gpu_available": False, "active_jobs": 0}
+    predictor._loaded = True
+    assert predictor.health() == {"model_loaded": True, "gpu_available": True, "active_jobs": 0} | said
