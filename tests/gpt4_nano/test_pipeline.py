@@ -59,6 +59,20 @@ async def until_metric(consumer: Consumer, name: str, least: float) -> None:
     await until(check)
 
 
+async def until_lag(consumer: Consumer, expected: int) -> None:
+    """Of all partitions together. A little old at most, as Kafka is asked for it now and then."""
+
+    def lag() -> float:
+        answer = consumer.get("/metrics")
+        lines = answer.text.splitlines() if answer is not None else []
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("consumer_lag{"))
+
+    async def check() -> bool | None:
+        return True if await asyncio.to_thread(lag) == expected else None
+
+    await until(check, seconds=60)
+
+
 async def test_a_request_that_comes_twice_is_answered_once(
     broker: Broker, mock_triton: Triton, tmp_path: Path
 ) -> None:
@@ -97,9 +111,17 @@ async def test_a_model_that_is_away_is_waited_for_and_one_that_fails_is_not(
             assert outcomes.count == 0
             assert metric(consumer, "consumer_in_flight") == 8, "the window; then the partition is paused"
             assert metric(consumer, "consumer_oldest_age_seconds") > 0
+            await until_lag(consumer, len(names))
+            # What comes while the partition is paused is waiting as well.
+            more = [f"more-{number}" for number in range(50)]
+            await send(broker.bootstrap, [("k", message(name)) for name in more])
+            names += more
+            await until_lag(consumer, len(names))
+
             await asyncio.to_thread(server.start)
             await outcomes.read(len(names))
             assert [body["request_id"] for body in outcomes.bodies] == names
+            await until_lag(consumer, 0)
 
             server.stop(kill=True)
             server.environment = {"QUINTET_MOCK_BATCH_SECONDS": "10"}
