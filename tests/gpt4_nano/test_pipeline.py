@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,10 +17,11 @@ from aiokafka import AIOKafkaProducer
 
 from hack.kafka import Broker
 from predictors.gpt4_nano.pipeline.messages import DLQ, REQUESTS, RESULTS
+from tests.support import triton
 from tests.support.pipeline import Consumer, consuming, message, outcomes_from_now, send
 from tests.support.redis import redis_server
 from tests.support.servers import Server, running
-from tests.support.triton import Triton
+from tests.support.triton import REPOSITORY, Triton
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -137,6 +139,30 @@ async def test_a_model_that_is_away_is_waited_for_and_one_that_fails_is_not(
     finally:
         consumer.stop()
         server.stop(kill=True)
+
+
+async def test_no_more_calls_than_allowed_are_under_way_over_all_partitions(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """One instance of the model, which takes what waits as one batch: its batches show what was under way."""
+    repository, most = tmp_path / "models", 3
+    shutil.copytree(REPOSITORY, repository)
+    config = repository / "gpt4_nano" / "config.pbtxt"
+    config.write_text(config.read_text().replace("count: 2", "count: 1"))
+    settings = {"max_in_flight": str(most), "window": "16"}
+    with (
+        triton.running(tmp_path / "triton.txt", repository, QUINTET_MOCK_BATCH_SECONDS="0.1") as server,
+        consuming(broker.bootstrap, server.grpc, tmp_path / "consumer.txt", **settings),
+    ):
+        async with outcomes_from_now(broker.bootstrap) as outcomes:
+            names = [f"allowed-{number}" for number in range(48)]
+            await send(broker.bootstrap, [(name, message(name)) for name in names])
+            await outcomes.read_all(len(names))
+        sizes = server.batch_sizes()
+    assert len({record.partition for record in outcomes.results}) > 1
+    assert sum(size * count for size, count in sizes.items()) >= len(names)
+    assert max(sizes) <= most
+    assert sizes[most - 1] + sizes[most] > 0, "the room was used"
 
 
 @pytest.fixture(scope="module")
