@@ -315,6 +315,42 @@ def request(request_id: str, prompt: str = "What is Triton?") -> dict:
     return {"request_id": request_id, "payload": {"prompt": prompt, "temperature": 0.5}}
 
 
+async def test_while_the_store_of_results_is_away_callers_are_told_to_come_back(
+    broker: Broker, consumer: Consumer, mock_triton: Triton, tmp_path: Path
+) -> None:
+    """And what is answered meanwhile is kept once it is back.
+
+    Before the module's own HTTP side comes: the two would share the results, and have not one store.
+    """
+    with redis_server(tmp_path / "redis") as redis:
+        settings = {
+            "QUINTET_TRITON_URL": mock_triton.grpc,
+            "QUINTET_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
+            "QUINTET_RESULTS_STORE": redis.url,
+        }
+        with running("predictors.gpt4_nano", settings, seconds=STARTING) as server:
+            async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
+                ann, kept, meanwhile = Front(client, "ann"), uuid.uuid4().hex, uuid.uuid4().hex
+                assert (await ann.accepted(request(kept))).status_code == 202
+                done = await ann.result(kept)
+
+                redis.kill()
+                for answer in (await ann.post(request("late")), await ann.get(kept)):
+                    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+                    assert int(answer.headers["retry-after"]) >= 1
+                    assert str(redis.port) not in answer.text
+                async with outcomes_from_now(broker.bootstrap) as outcomes:
+                    told = {"subject": "ann", "request_id": meanwhile}
+                    await send(broker.bootstrap, [("k", message(meanwhile))], **told)
+                    await outcomes.read(1)
+
+                redis.start()
+                assert (await ann.result(meanwhile))["success"] is True
+                assert (await ann.get(kept)).json() == done
+                assert (await ann.post(request("late"))).status_code == 202
+                assert (await ann.result("late"))["success"] is True
+
+
 async def test_infer_and_result_over_http(consumer: Consumer, front: Server, results: Path) -> None:
     """202 once the broker has it, 409 when it is sent again, the result as often as it is asked for."""
     name = uuid.uuid4().hex
@@ -367,39 +403,6 @@ async def test_bad_requests_are_refused_before_they_are_sent(front: Server, body
         assert answer.status_code == 422, answer.text
         assert [entry["field"] for entry in answer.json()["details"]] == [field]
         assert (await client.get("/result/r")).status_code == 404
-
-
-async def test_while_the_store_of_results_is_away_callers_are_told_to_come_back(
-    broker: Broker, consumer: Consumer, mock_triton: Triton, tmp_path: Path
-) -> None:
-    """And what is answered meanwhile is kept once it is back."""
-    with redis_server(tmp_path / "redis") as redis:
-        settings = {
-            "QUINTET_TRITON_URL": mock_triton.grpc,
-            "QUINTET_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
-            "QUINTET_RESULTS_STORE": redis.url,
-        }
-        with running("predictors.gpt4_nano", settings, seconds=STARTING) as server:
-            async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
-                ann, kept, meanwhile = Front(client, "ann"), uuid.uuid4().hex, uuid.uuid4().hex
-                assert (await ann.accepted(request(kept))).status_code == 202
-                done = await ann.result(kept)
-
-                redis.kill()
-                for answer in (await ann.post(request("late")), await ann.get(kept)):
-                    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-                    assert int(answer.headers["retry-after"]) >= 1
-                    assert str(redis.port) not in answer.text
-                async with outcomes_from_now(broker.bootstrap) as outcomes:
-                    told = {"subject": "ann", "request_id": meanwhile}
-                    await send(broker.bootstrap, [("k", message(meanwhile))], **told)
-                    await outcomes.read(1)
-
-                redis.start()
-                assert (await ann.result(meanwhile))["success"] is True
-                assert (await ann.get(kept)).json() == done
-                assert (await ann.post(request("late"))).status_code == 202
-                assert (await ann.result("late"))["success"] is True
 
 
 async def test_what_others_write_beside_the_results_does_not_stop_them(
