@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,9 +17,11 @@ from aiokafka import AIOKafkaProducer
 
 from hack.kafka import Broker
 from predictors.gpt4_nano.pipeline.messages import DLQ, REQUESTS, RESULTS
+from tests.support import triton
 from tests.support.pipeline import Consumer, consuming, message, outcomes_from_now, send
+from tests.support.redis import redis_server
 from tests.support.servers import Server, running
-from tests.support.triton import Triton
+from tests.support.triton import REPOSITORY, Triton
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -59,6 +62,20 @@ async def until_metric(consumer: Consumer, name: str, least: float) -> None:
     await until(check)
 
 
+async def until_lag(consumer: Consumer, expected: int) -> None:
+    """Of all partitions together. A little old at most, as Kafka is asked for it now and then."""
+
+    def lag() -> float:
+        answer = consumer.get("/metrics")
+        lines = answer.text.splitlines() if answer is not None else []
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("consumer_lag{"))
+
+    async def check() -> bool | None:
+        return True if await asyncio.to_thread(lag) == expected else None
+
+    await until(check, seconds=60)
+
+
 async def test_a_request_that_comes_twice_is_answered_once(
     broker: Broker, mock_triton: Triton, tmp_path: Path
 ) -> None:
@@ -97,9 +114,17 @@ async def test_a_model_that_is_away_is_waited_for_and_one_that_fails_is_not(
             assert outcomes.count == 0
             assert metric(consumer, "consumer_in_flight") == 8, "the window; then the partition is paused"
             assert metric(consumer, "consumer_oldest_age_seconds") > 0
+            await until_lag(consumer, len(names))
+            # What comes while the partition is paused is waiting as well.
+            more = [f"more-{number}" for number in range(50)]
+            await send(broker.bootstrap, [("k", message(name)) for name in more])
+            names += more
+            await until_lag(consumer, len(names))
+
             await asyncio.to_thread(server.start)
             await outcomes.read(len(names))
             assert [body["request_id"] for body in outcomes.bodies] == names
+            await until_lag(consumer, 0)
 
             server.stop(kill=True)
             server.environment = {"QUINTET_MOCK_BATCH_SECONDS": "10"}
@@ -114,6 +139,30 @@ async def test_a_model_that_is_away_is_waited_for_and_one_that_fails_is_not(
     finally:
         consumer.stop()
         server.stop(kill=True)
+
+
+async def test_no_more_calls_than_allowed_are_under_way_over_all_partitions(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """One instance of the model, which takes what waits as one batch: its batches show what was under way."""
+    repository, most = tmp_path / "models", 3
+    shutil.copytree(REPOSITORY, repository)
+    config = repository / "gpt4_nano" / "config.pbtxt"
+    config.write_text(config.read_text().replace("count: 2", "count: 1"))
+    settings = {"max_in_flight": str(most), "window": "16"}
+    with (
+        triton.running(tmp_path / "triton.txt", repository, QUINTET_MOCK_BATCH_SECONDS="0.1") as server,
+        consuming(broker.bootstrap, server.grpc, tmp_path / "consumer.txt", **settings),
+    ):
+        async with outcomes_from_now(broker.bootstrap) as outcomes:
+            names = [f"allowed-{number}" for number in range(48)]
+            await send(broker.bootstrap, [(name, message(name)) for name in names])
+            await outcomes.read_all(len(names))
+        sizes = server.batch_sizes()
+    assert len({record.partition for record in outcomes.results}) > 1
+    assert sum(size * count for size, count in sizes.items()) >= len(names)
+    assert max(sizes) <= most
+    assert sizes[most - 1] + sizes[most] > 0, "the room was used"
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +313,42 @@ def front(broker: Broker, mock_triton: Triton, results: Path) -> Iterator[Server
 
 def request(request_id: str, prompt: str = "What is Triton?") -> dict:
     return {"request_id": request_id, "payload": {"prompt": prompt, "temperature": 0.5}}
+
+
+async def test_while_the_store_of_results_is_away_callers_are_told_to_come_back(
+    broker: Broker, consumer: Consumer, mock_triton: Triton, tmp_path: Path
+) -> None:
+    """And what is answered meanwhile is kept once it is back.
+
+    Before the module's own HTTP side comes: the two would share the results, and have not one store.
+    """
+    with redis_server(tmp_path / "redis") as redis:
+        settings = {
+            "QUINTET_TRITON_URL": mock_triton.grpc,
+            "QUINTET_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
+            "QUINTET_RESULTS_STORE": redis.url,
+        }
+        with running("predictors.gpt4_nano", settings, seconds=STARTING) as server:
+            async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
+                ann, kept, meanwhile = Front(client, "ann"), uuid.uuid4().hex, uuid.uuid4().hex
+                assert (await ann.accepted(request(kept))).status_code == 202
+                done = await ann.result(kept)
+
+                redis.kill()
+                for answer in (await ann.post(request("late")), await ann.get(kept)):
+                    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+                    assert int(answer.headers["retry-after"]) >= 1
+                    assert str(redis.port) not in answer.text
+                async with outcomes_from_now(broker.bootstrap) as outcomes:
+                    told = {"subject": "ann", "request_id": meanwhile}
+                    await send(broker.bootstrap, [("k", message(meanwhile))], **told)
+                    await outcomes.read(1)
+
+                redis.start()
+                assert (await ann.result(meanwhile))["success"] is True
+                assert (await ann.get(kept)).json() == done
+                assert (await ann.post(request("late"))).status_code == 202
+                assert (await ann.result("late"))["success"] is True
 
 
 async def test_infer_and_result_over_http(consumer: Consumer, front: Server, results: Path) -> None:

@@ -258,6 +258,7 @@ def test_a_provider_s_answer_comes_through_with_its_counts(
     [
         ("[long]", 422, "prompt must be shorter"),
         ("[quota]", 500, "The model failed"),
+        ("[odd]", 500, "The model failed"),
         ("[garbage]", 503, "cannot answer now"),
     ],
 )
@@ -270,6 +271,20 @@ def test_what_a_provider_refuses_is_told_without_internals(
     assert says in answer.json()["error"]
     assert "127.0.0.1" not in answer.text
     assert ("retry-after" in answer.headers) is (status == 503)
+
+
+async def test_an_odd_answer_of_a_provider_fails_its_request_alone(
+    hosted: Server, provider: openai_stub.Stub
+) -> None:
+    """Also where Triton had put it into one batch with others."""
+    prompts = [f"[odd] {number}" if number % 4 == 2 else f"Caller {number}" for number in range(16)]
+    async with httpx.AsyncClient(base_url=hosted.url, timeout=60, trust_env=False) as client:
+        answers = await asyncio.gather(*(client.post(GENERATE, json={"prompt": p}) for p in prompts))
+    for prompt, answer in zip(prompts, answers, strict=True):
+        if "[odd]" in prompt:
+            assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+        else:
+            assert answer.json()["response"] == f"You said: {prompt}"
 
 
 def test_a_provider_s_refusal_is_an_answer_that_says_so(hosted: Server) -> None:

@@ -1,8 +1,8 @@
 """An OpenAI-compatible chat endpoint for tests: the real wire format, with every fault on demand.
 
 What a prompt says decides what happens to it: ``[429]``, ``[500]`` (each twice, then an answer), ``[broken]``
-(the stream ends half-way, twice), ``[garbage]``, ``[refuse]``, ``[long]`` (context exceeded), ``[quota]``,
-``[slow]`` (waits until it is let go).
+(the stream ends half-way, twice), ``[garbage]``, ``[odd]`` (JSON of another shape), ``[refuse]``, ``[long]``
+(context exceeded), ``[quota]``, ``[slow]`` (waits until it is let go).
 """
 
 from __future__ import annotations
@@ -83,6 +83,9 @@ def running() -> Iterator[Stub]:
             self.end_headers()
             if "[garbage]" in prompt:
                 self._event("{not json")
+                return self._end()
+            if "[odd]" in prompt:
+                self._event('{"choices": ["You said"]}')
                 return self._end()
             self._chunk(body, {"role": "assistant", "content": ""})
             if "[refuse]" in prompt:

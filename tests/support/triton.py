@@ -7,9 +7,11 @@ import os
 import subprocess
 import time
 import unittest
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -79,9 +81,18 @@ class Triton:
 
     def executions(self, model: str = "gpt4_nano") -> tuple[int, int]:
         """Requests answered and calls of the model, so far."""
+        stats = self._stats(model)
+        return stats["inference_count"], stats["execution_count"]
+
+    def batch_sizes(self, model: str = "gpt4_nano") -> Counter[int]:
+        """How often the model was called with so many rows, so far."""
+        batches = self._stats(model)["batch_stats"]
+        return Counter({batch["batch_size"]: batch["compute_infer"]["count"] for batch in batches})
+
+    def _stats(self, model: str) -> dict[str, Any]:
         answer = httpx.get(f"http://{self.http}/v2/models/{model}/stats", trust_env=False).json()
         (stats,) = answer["model_stats"]
-        return stats["inference_count"], stats["execution_count"]
+        return stats
 
 
 @contextlib.contextmanager

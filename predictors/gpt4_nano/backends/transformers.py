@@ -5,6 +5,7 @@ The batch is generated together: padded on the left, masked, each row with its o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,8 +28,7 @@ class CausalLM:
         ends = self._model.generation_config.eos_token_id
         found = ends if isinstance(ends, list) else [ends, self._tokenizer.eos_token_id]
         self._ends = {end for end in found if end is not None}
-        name = getattr(self._model.config, "_name_or_path", "") or "causal language model"
-        self._name = Path(name).name
+        self._name = _name(folder)
 
     def generate(self, rows: Sequence[Row], audience: Audience) -> Sequence[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(rows)
@@ -102,6 +102,13 @@ class CausalLM:
         if one.reason == "cancelled":
             return Cancelled()
         return Completion(one.text, len(one.tokens), len(one.prompt), one.reason, self._name)
+
+
+def _name(folder: Path) -> str:
+    """What the checkpoint calls itself, else its architecture. The folder's own name is only a version."""
+    config = json.loads((folder / "config.json").read_text())
+    architecture, *_ = config.get("architectures") or ["causal language model"]
+    return Path(config.get("_name_or_path") or architecture).name
 
 
 class _Sequence:

@@ -40,6 +40,7 @@ class Service:
         self._model_ready = self._joined = False
         self._beat = time.monotonic()
         self._heard = -math.inf
+        self._ends: dict[TopicPartition, int] = {}
         self._stopping = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         metrics.ready.set_function(lambda: self.ready)
@@ -78,7 +79,8 @@ class Service:
         self._answerer = Answerer(self._model, self._settings, self._metrics)
         monitor = _Monitor(self, self._metrics, self._settings)
         serving = asyncio.create_task(monitor.serve())
-        watching = [asyncio.create_task(self._watch_model()), asyncio.create_task(self._watch_kafka())]
+        watches = (self._watch_model(), self._watch_kafka(), self._watch_ends())
+        watching = [asyncio.create_task(watch) for watch in watches]
         try:
             if consumer := await self._connect():
                 try:
@@ -178,9 +180,17 @@ class Service:
                     self._heard = time.monotonic()
             await asyncio.sleep(_WATCH_SECONDS)
 
+    async def _watch_ends(self) -> None:
+        """Asked for, as a paused partition fetches nothing that would tell how far it has grown."""
+        while True:
+            with contextlib.suppress(Exception):
+                if self._consumer is not None:
+                    async with asyncio.timeout(_SILENT_SECONDS):
+                        self._ends = await self._consumer.end_offsets(list(self._workers))
+            await asyncio.sleep(_WATCH_SECONDS)
+
     def _lag(self, worker: PartitionWorker) -> float:
-        assert self._consumer is not None
-        end = self._consumer.highwater(worker.partition)
+        end = self._ends.get(worker.partition)
         return max(0, end - worker.next_offset) if end is not None and worker.next_offset is not None else 0
 
     def _oldest_age(self) -> float:

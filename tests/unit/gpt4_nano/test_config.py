@@ -114,11 +114,11 @@ def test_the_queue_is_bounded_and_refuses(config: Any) -> None:
 def test_it_warms_up(config: Any) -> None:
     (sample,) = config.model_warmup
     folder = REPOSITORY / config.name / "warmup"
-    assert {
-        name: (folder / entry.input_data_file).read_bytes()[4:] for name, entry in sample.inputs.items()
-    } == {
-        "prompt": b"What is Triton?",
-        "request_id": WARM_UP.encode(),
+    found = {name: (folder / entry.input_data_file).read_bytes() for name, entry in sample.inputs.items()}
+    texts = {"prompt": b"What is Triton?", "request_id": WARM_UP.encode()}
+    assert found == {
+        **{name: len(text).to_bytes(4, "little") + text for name, text in texts.items()},
+        "max_tokens": (2).to_bytes(4, "little"),
     }
 
 

@@ -110,6 +110,14 @@ def test_a_bad_row_fails_alone(backend: OpenAI) -> None:
     assert isinstance(third, Completion)
 
 
+def test_an_answer_of_another_shape_fails_its_row_alone(backend: OpenAI, stub: Stub) -> None:
+    first, second, third = backend.generate([Row("a"), Row("[odd]"), Row("b")], Listener())
+    assert isinstance(first, Completion)
+    assert isinstance(second, BackendFailed)
+    assert str(second) == "The model's provider gave an answer that cannot be read."
+    assert isinstance(third, Completion)
+
+
 def test_a_refusal_says_so(backend: OpenAI) -> None:
     outcome = one(backend, "[refuse]")
     assert isinstance(outcome, Completion)

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from predictors.gpt4_nano.backends.rows import Cancelled, Completion, InvalidRow, Row
 from predictors.gpt4_nano.backends.transformers import CausalLM
+from tests.support import tiny_causal_lm
+from tests.support.tiny_causal_lm import WORDS
 from tests.unit.gpt4_nano.conftest import Listener
-
-WORDS = [f"w{number}" for number in range(60)]
 
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> CausalLM:
     folder = tmp_path_factory.mktemp("model")
-    vocabulary = {word: number for number, word in enumerate(["<end>", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
-    torch.manual_seed(3)
-    config = GPT2Config(
-        vocab_size=len(vocabulary),
-        n_positions=64,
-        n_embd=32,
-        n_layer=2,
-        n_head=2,
-        bos_token_id=0,
-        eos_token_id=0,
-        initializer_range=0.6,
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    return CausalLM(Path(folder))
+    tiny_causal_lm.save(folder)
+    return CausalLM(folder)
 
 
 ROWS = [
