@@ -56,30 +56,44 @@ def check_target(folder: Path, needed: int, mark: str = "config.json") -> None:
         raise CannotWrite(f"The disk under {folder.parent} has {room}.")
 
 
-def write_checkpoint(folder: Path, files: Mapping[str, bytes]) -> None:
-    """``files``: content by path below the folder. Call with ``only_writer`` held.
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder to write to, which takes ``folder``'s place when the block ends without an error.
 
-    An older checkpoint in the folder is replaced.
+    An older checkpoint there is replaced. Enter with ``only_writer`` held.
     """
     partial: Path | None = None
     try:
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
         partial.chmod(0o755)
-        for name, content in files.items():
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            _write_synced(partial / name, content)
-        _sync_folder(partial)
+        yield partial
+        _sync_tree(partial)
         if folder.exists():
             # Moved aside under a name that the next run sweeps away, should this one die in between.
             folder.rename(partial.with_name(f"{partial.name}-old"))
         partial.rename(folder)
-        _sync_folder(folder.parent)
+        _sync(folder.parent)
     except OSError as error:
+        if error.errno is None:  # a library's own, of something else
+            raise
         raise CannotWrite(_sentence(folder, error)) from error
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(partial.with_name(f"{partial.name}-old"), ignore_errors=True)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """``files``: content by path below the folder."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def write_checkpoint(folder: Path, files: Mapping[str, bytes]) -> None:
+    """The files in place of the folder. Call with ``only_writer`` held."""
+    with replacing(folder) as partial:
+        write_files(partial, files)
 
 
 def _locked(path: Path) -> int:
@@ -96,14 +110,14 @@ def _locked(path: Path) -> int:
         os.close(handle)
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _sync_tree(folder: Path) -> None:
+    for place, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(place, name))
+        _sync(Path(place))
 
 
-def _sync_folder(path: Path) -> None:
+def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

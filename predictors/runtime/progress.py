@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+
+Report = Callable[[str, int, int], None]
+"""Hears what is being done, the step that is done, and of how many."""
 
 
 class ProgressLine:

@@ -14,8 +14,7 @@ from predictors.gpt2.demo import data
 from predictors.gpt2.demo.model import SmallGpt
 from predictors.gpt2.shape import END_OF_TEXT
 from predictors.gpt2.tokenizer import TextTokenizer
-
-Report = Callable[[str, int, int], None]
+from predictors.runtime.progress import Report
 
 SPAM_LENGTH = 120
 """As published: the longest text of the training set, to which the others are padded."""

@@ -6,7 +6,6 @@ import dataclasses
 import platform
 import tempfile
 import time
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -24,12 +23,10 @@ from predictors.multitask_nlp.training.made.recipe import ENCODER, MAX_LENGTH, m
 from predictors.multitask_nlp.training.model import MultitaskModel
 from predictors.multitask_nlp.training.sources import MADE, Sources, load_split
 from predictors.runtime.cpus import available_cpus
+from predictors.runtime.progress import Report
 
 SEED = 20
 QUICK_SAMPLES = 32
-
-Report = Callable[[str, int, int], None]
-"""Called with what is being done, the step, and the number of steps."""
 
 
 class _Reporting:

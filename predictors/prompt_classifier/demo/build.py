@@ -16,7 +16,8 @@ from safetensors.torch import save
 from predictors.prompt_classifier.demo import FORMAT_VERSION, evaluation
 from predictors.prompt_classifier.demo.published import config_json
 from predictors.prompt_classifier.demo.tokenizer import tokenizer_files
-from predictors.prompt_classifier.demo.train import Recipe, Report, Trained, train
+from predictors.prompt_classifier.demo.train import Recipe, Trained, train
+from predictors.runtime.progress import Report
 
 QUICK = Recipe(
     prompts=800, heldout=200, tokenizer_texts=800, vocab_size=1_500, hidden=64, layers=2, intermediate=128

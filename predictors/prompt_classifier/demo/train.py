@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from predictors.prompt_classifier.demo.evaluation import evaluate
 from predictors.prompt_classifier.demo.model import PromptClassifier, backbone_config, narrow_positions, pad
 from predictors.prompt_classifier.demo.published import HEADS
 from predictors.prompt_classifier.demo.tokenizer import MAX_LENGTH, SEP_ID, UNK_ID, train_tokenizer
+from predictors.runtime.progress import Report
 
 WORKERS = 2
 """Each takes half a batch on one core. At these sizes that is faster than two threads in every product, less
@@ -25,8 +26,6 @@ upset by other work on the machine, and the result does not depend on how many c
 """
 Row = tuple[list[int], tuple[int, ...]]
 """A prompt's token ids and its labels."""
-Report = Callable[[str, int, int], None]
-"""Called with what is being done, the step, and the number of steps."""
 
 
 @dataclass(frozen=True)

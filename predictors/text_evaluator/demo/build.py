@@ -13,11 +13,12 @@ import transformers
 from tokenizers import Tokenizer
 from transformers import Gemma2ForCausalLM
 
+from predictors.runtime.progress import Report
 from predictors.text_evaluator import prompt
 from predictors.text_evaluator.demo import FORMAT_VERSION, templates
 from predictors.text_evaluator.demo.data import CURSOS, Example, examples, held_out
 from predictors.text_evaluator.demo.tokenizer import train as train_tokenizer
-from predictors.text_evaluator.demo.train import BOS, END, EOS, QUICK, Recipe, Report, train
+from predictors.text_evaluator.demo.train import BOS, END, EOS, QUICK, Recipe, train
 
 TOKENIZER_CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
+from predictors.runtime.progress import Report
 from predictors.text_evaluator import prompt
 from predictors.text_evaluator.demo.data import Example, examples
 from predictors.text_evaluator.demo.templates import answer
-
-Report = Callable[[str, int, int], None]
 
 PAD, EOS, BOS, END = 0, 1, 2, "<end_of_turn>"
 LOGIT_CAP = 30.0

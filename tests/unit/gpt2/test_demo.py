@@ -13,7 +13,7 @@ from hack.demo_models import demo_checkpoint
 from predictors.gpt2.artifact import Artifact
 from predictors.gpt2.convert.checkpoint import read_checkpoint
 from predictors.gpt2.demo import FORMAT_VERSION, data
-from predictors.gpt2.demo.__main__ import main
+from predictors.gpt2.demo.__main__ import DEMO
 from predictors.gpt2.demo.build import CHECKPOINTS
 from predictors.gpt2.tasks import tasks_of
 
@@ -22,7 +22,7 @@ def run(*arguments: object) -> int:
     """The command in this process, with the signal handler put back."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        return main([str(argument) for argument in arguments])
+        return DEMO.run([str(argument) for argument in arguments])
     finally:
         signal.signal(signal.SIGTERM, handler)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from predictors.multitask_nlp.artifact import MANIFEST, read_artifact
-from predictors.multitask_nlp.demo.__main__ import make
+from predictors.multitask_nlp.demo.__main__ import DEMO
 from predictors.runtime.folders import CannotWrite
 from tests.support.servers import ROOT
 
@@ -33,5 +33,5 @@ def test_a_quick_one(tmp_path: Path) -> None:
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(CannotWrite, match="holds other files"):
-        make(tmp_path, quick=True)
+        DEMO.make(tmp_path, quick=True)
     assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import json
@@ -23,7 +24,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, DebertaV2Config, DebertaV2Model
 
 from hack.demo_models import demo_checkpoint
-from predictors.prompt_classifier.demo import __main__ as command
+from predictors.prompt_classifier.demo.__main__ import DEMO
 from predictors.prompt_classifier.demo.build import QUICK
 from predictors.prompt_classifier.demo.data import make_prompts
 from predictors.prompt_classifier.demo.model import (
@@ -33,7 +34,7 @@ from predictors.prompt_classifier.demo.model import (
     narrow_positions,
 )
 from predictors.prompt_classifier.demo.published import HEADS, TARGET_SIZES, TASK_TYPES
-from predictors.runtime import folders
+from predictors.runtime.demo import Demo
 from predictors.runtime.folders import CannotWrite, only_writer, write_checkpoint
 from predictors.runtime.progress import ProgressLine
 
@@ -49,11 +50,11 @@ FILES = {
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def run_demo(*arguments: object) -> int:
+def run_demo(*arguments: object, demo: Demo = DEMO) -> int:
     """The command in this process, with the signal handler and the threads put back."""
     handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
     try:
-        return command.main([str(argument) for argument in arguments])
+        return demo.run([str(argument) for argument in arguments])
     finally:
         signal.signal(signal.SIGTERM, handler)
         torch.set_num_threads(threads)
@@ -187,15 +188,15 @@ class TestFaults:
         """A write that reports ENOSPC after some files are down, over an older checkpoint that must stay."""
         target = tmp_path / "demo"
         write_checkpoint(target, {"config.json": b"old"})
-        real = folders._write_synced
+        real = Path.write_bytes
 
-        def full(path: Path, content: bytes) -> None:
+        def full(path: Path, content: bytes) -> int:
             if path.name == "model.safetensors":
-                path.write_bytes(content[:10])
+                real(path, content[:10])
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            real(path, content)
+            return real(path, content)
 
-        monkeypatch.setattr(folders, "_write_synced", full)
+        monkeypatch.setattr(Path, "write_bytes", full)
         files = {path.name: path.read_bytes() for path in quick.iterdir()}
         with pytest.raises(CannotWrite, match="the disk is full"):
             write_checkpoint(target, files)
@@ -216,11 +217,9 @@ class TestFaults:
                 write_checkpoint(disk / "demo", files)
         assert list(disk.iterdir()) == []
 
-    def test_one_sentence_and_exit_code_1(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(command, "NEEDED_BYTES", 10**18)
-        assert run_demo(tmp_path / "demo", "--quick") == 1
+    def test_one_sentence_and_exit_code_1(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        endless = dataclasses.replace(DEMO, needed=10**18)
+        assert run_demo(tmp_path / "demo", "--quick", demo=endless) == 1
         said = capsys.readouterr().err.strip().splitlines()
         assert len(said) == 1
         assert said[0].startswith("error: The disk under ")

@@ -8,14 +8,14 @@ DESCRIBED = {
     "Go": "1.24.0",
     "Require": [
         {"Path": "k8s.io/api", "Version": "v0.0.0"},
-        {"Path": "google.golang.org/grpc", "Version": "v1.72.1", "Indirect": True},
+        {"Path": "example.com/grpc", "Version": "v1.72.1", "Indirect": True},
     ],
     "Replace": [
         {"Old": {"Path": "k8s.io/api"}, "New": {"Path": "./staging/src/k8s.io/api"}},
         {"Old": {"Path": "go.etcd.io/etcd"}, "New": {"Path": "./FORBIDDEN"}},
         {
-            "Old": {"Path": "google.golang.org/grpc", "Version": "v1.72.1"},
-            "New": {"Path": "google.golang.org/grpc", "Version": "v1.72.0"},
+            "Old": {"Path": "example.com/grpc", "Version": "v1.72.1"},
+            "New": {"Path": "example.com/grpc", "Version": "v1.72.0"},
         },
     ],
     "Exclude": [{"Path": "example.com/bad", "Version": "v1.0.0"}],
@@ -36,10 +36,10 @@ def test_a_wrapper_says_what_its_target_says() -> None:
         "require (",
         "\tk8s.io/kubernetes v1.34.4",
         "\tk8s.io/api v0.34.4",
-        "\tgoogle.golang.org/grpc v1.72.1 // indirect",
+        "\texample.com/grpc v1.72.1 // indirect",
         ")",
         "replace k8s.io/api => k8s.io/api v0.34.4",
-        "replace google.golang.org/grpc v1.72.1 => google.golang.org/grpc v1.72.0",
+        "replace example.com/grpc v1.72.1 => example.com/grpc v1.72.0",
         "exclude example.com/bad v1.0.0",
     ]
 
