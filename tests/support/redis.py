@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from hack.system import need
 from tests.support.servers import free_port
@@ -63,3 +65,53 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         server.kill()
+
+
+class Between:
+    """A connection to a server that can be spoilt: it goes silent, or an answer is lost with it."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._mute, self._losing = port, False, False
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    def mute(self) -> None:
+        """Those connections that are there pass nothing more and say nothing of it; new ones are heard."""
+        self._mute = True
+
+    def lose_an_answer(self) -> None:
+        """The next command is done, and its connection breaks before it is answered."""
+        self._losing = True
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, to_them = await asyncio.open_connection("127.0.0.1", self._port)
+        self._mute = False
+
+        async def up() -> None:
+            while data := await reader.read(65536):
+                to_them.write(data)
+            to_them.close()
+
+        async def down() -> None:
+            deaf = False
+            while data := await theirs.read(65536):
+                deaf = deaf or self._mute
+                if self._losing:
+                    self._losing = False
+                    writer.transport.abort()
+                    break
+                if not deaf:
+                    writer.write(data)
+            writer.close()
+
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(up(), down(), return_exceptions=True)

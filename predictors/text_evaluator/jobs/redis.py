@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from predictors.runtime.errors import LoadError
+from predictors.runtime.redis import connect
 from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State, ended_event, recorded
 from predictors.text_evaluator.jobs.scripts import (
     CLAIM,
@@ -46,9 +46,7 @@ class RedisStore:
         self._worker = os.urandom(8).hex()
         self._lease = int(lease * 1000)
         self._timeout = timeout
-        self._redis: Any = Redis.from_url(  # Any: its types say that answers may be text as well
-            url, password=password or None, socket_timeout=timeout, socket_connect_timeout=timeout
-        )
+        self._redis = connect(url, password=password, timeout=timeout)
         script = self._redis.register_script
         self._create, self._claim, self._renew = script(CREATE), script(CLAIM), script(RENEW)
         self._release, self._record, self._remove = script(RELEASE), script(RECORD), script(REMOVE)
@@ -126,7 +124,8 @@ class RedisStore:
             return None
         name, data = ended_event(replace(job, state=State.CANCELLED))
         async with _answering():
-            found = await self._remove(args=[PREFIX, job_id, name, orjson.dumps(data)])
+            seen = "ended" if job.state.ended else "open"
+            found = await self._remove(args=[PREFIX, job_id, name, orjson.dumps(data), seen])
         return job if not found else (await self.get(job_id) or job)
 
     async def share(self) -> int:

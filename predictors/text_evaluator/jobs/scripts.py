@@ -1,5 +1,7 @@
 """The changes of redis.py as Lua, each atomic. Every one begins with the prefix of all keys.
 
+Any may come twice, when its first answer was lost with the connection (runtime/redis.py).
+
 ``now`` is the server's clock in seconds, with milliseconds.
 """
 
@@ -45,6 +47,7 @@ local function answer(how, id)
   table.insert(answered, 1, how)
   return answered
 end
+if redis.call('EXISTS', job) == 1 then return answer('new', id) end -- it came twice
 if key ~= '' then
   local known = redis.call('GET', keyed(owner, key))
   local before = known and redis.call('HGET', p .. 'job:' .. known, 'digest')
@@ -166,6 +169,7 @@ REMOVE = (
 local id, job = ARGV[2], p .. 'job:' .. ARGV[2]
 local known = redis.call('HMGET', job, 'state', 'owner', 'total', 'done', 'events', 'key')
 if not known[1] then return 0 end
+if known[1] == 'cancelled' and ARGV[5] == 'open' then return 1 end -- it came twice
 forget(id)
 if open(known[1]) then
   local number = tonumber(known[5]) + 1

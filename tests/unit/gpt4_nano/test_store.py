@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
-from hack.system import need
 from predictors.gpt4_nano.pipeline.store import Entry, ResultStore, State, open_store
-from tests.support.servers import free_port
+from tests.support.redis import Between, RedisServer, redis_server
 
 TTL = 60.0
 
 
 @pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    # One program under several names: by its argv[0] it is the server, without a service that starts itself.
-    program = need("redis-check-rdb")
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(command, executable=program, stdout=subprocess.DEVNULL) as server:
-        client = redis.Redis(port=port)
-        end = time.monotonic() + 30
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                assert time.monotonic() < end
-        yield f"redis://127.0.0.1:{port}/0"
-        server.terminate()
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "r.sqlite") if request.param == "sqlite" else request.getfixturevalue("redis_url")
+    return str(tmp_path / "r.sqlite") if request.param == "sqlite" else request.getfixturevalue("redis").url
 
 
 @pytest.fixture
@@ -73,6 +57,29 @@ async def test_of_many_who_claim_one_gets_it(url: str, request: pytest.FixtureRe
     assert len([claim for claim in claims if isinstance(claim, str)]) == 1
     for one in stores:
         await one.close()
+
+
+async def test_a_claim_whose_answer_was_lost_is_still_the_caller_s(redis: RedisServer) -> None:
+    async with Between(redis.port) as between:
+        store = open_store(between.url, TTL)
+        await store.get("ann", "connected")
+        between.lose_an_answer()
+        assert isinstance(await store.claim("ann", "lost", 30), str)
+        assert await store.claim("ann", "lost", 30) == Entry(State.SENDING)
+        await store.close()
+
+
+async def test_a_server_that_is_silent_is_not_waited_for_for_ever(redis: RedisServer) -> None:
+    store = open_store(redis.url, TTL)
+    await store.get("ann", "connected")
+    redis.freeze()
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises(Exception, match=r"[Tt]imeout"):
+                await store.get("ann", "x")
+    finally:
+        redis.thaw()
+    await store.close()
 
 
 async def test_a_claim_that_was_given_up_is_free(store: ResultStore, request: pytest.FixtureRequest) -> None:

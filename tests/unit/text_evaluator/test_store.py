@@ -13,7 +13,7 @@ from predictors.text_evaluator.evaluation import Evaluation, ItemError
 from predictors.text_evaluator.jobs.model import Finished, NewJob, State
 from predictors.text_evaluator.jobs.redis import RedisStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, Refused
-from tests.support.redis import RedisServer
+from tests.support.redis import Between, RedisServer
 
 QUOTA = Quota(jobs=10, caller_items=100)
 
@@ -228,6 +228,26 @@ async def test_totals(store: JobStore) -> None:
     await store.expire(-1)
     await store.expire(-1)
     assert (await store.totals()).jobs == {}
+
+
+async def test_an_answer_that_is_lost_with_its_connection_is_asked_for_again(redis: RedisServer) -> None:
+    async with Between(redis.port) as between:
+        store = RedisStore(between.url, lease=2.0)
+        await store._redis.flushall()
+        for key in (None, "k"):
+            before = (await store.totals()).waiting_items
+            between.lose_an_answer()
+            job, _ = await store.create(new(size=3, key=key), QUOTA)
+            assert (job.state, job.total) == (State.QUEUED, 3)
+            assert (await store.totals()).waiting_items == before + 3, "counted once"
+            between.lose_an_answer()
+            assert await store.get(job.id) == job
+            between.lose_an_answer()
+            removed = await store.remove(job.id)
+            assert removed is not None
+            assert removed.state is State.CANCELLED
+            assert await store.get(job.id) == removed, "its end stays to be read"
+        await store.close()
 
 
 @pytest.mark.parametrize(

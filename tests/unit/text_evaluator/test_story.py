@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import suppress
 from pathlib import Path
 
 from predictors.runtime.transports.sse import HEARTBEAT
@@ -15,7 +14,7 @@ from predictors.text_evaluator.jobs.redis import RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import Quota
 from predictors.text_evaluator.jobs.story import story
-from tests.support.redis import RedisServer, redis_server
+from tests.support.redis import Between, RedisServer, redis_server
 
 
 async def test_a_reader_hears_also_what_nobody_told(tmp_path: Path) -> None:
@@ -33,52 +32,16 @@ async def test_a_reader_hears_also_what_nobody_told(tmp_path: Path) -> None:
     await store.close()
 
 
-class Mute:
-    """In front of a server: passes all on until it is told to pass nothing more, and says nothing of it."""
-
-    def __init__(self, port: int) -> None:
-        self._port, self._mute = port, False
-
-    async def serve(self) -> asyncio.Server:
-        return await asyncio.start_server(self._pass, "127.0.0.1", 0)
-
-    def mute(self) -> None:
-        """Those connections that are there; new ones are heard again."""
-        self._mute = True
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, to_them = await asyncio.open_connection("127.0.0.1", self._port)
-        self._mute = False
-
-        async def up() -> None:
-            while data := await reader.read(65536):
-                to_them.write(data)
-            to_them.close()
-
-        async def down() -> None:
-            deaf = False
-            while data := await theirs.read(65536):
-                deaf = deaf or self._mute
-                if not deaf:
-                    writer.write(data)
-            writer.close()
-
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(up(), down(), return_exceptions=True)
-
-
 async def test_news_are_asked_for_anew_where_a_connection_has_died_without_a_word(redis: RedisServer) -> None:
-    between, subscribed = Mute(redis.port), asyncio.Queue[str]()
-    server = await between.serve()
-    port = server.sockets[0].getsockname()[1]
-    store = RedisStore(f"redis://127.0.0.1:{port}/0", lease=5.0, timeout=0.2)
-    await store.open(lambda job_id, _: subscribed.put_nowait(job_id))
-    async with asyncio.timeout(10):
-        assert await subscribed.get() == ""
-        between.mute()
-        assert await subscribed.get() == ""
-    await store.close()
-    server.close()
+    subscribed = asyncio.Queue[str]()
+    async with Between(redis.port) as between:
+        store = RedisStore(between.url, lease=5.0, timeout=0.2)
+        await store.open(lambda job_id, _: subscribed.put_nowait(job_id))
+        async with asyncio.timeout(10):
+            assert await subscribed.get() == ""
+            between.mute()
+            assert await subscribed.get() == ""
+        await store.close()
 
 
 async def test_a_reader_who_is_behind_waits_for_the_store(tmp_path: Path) -> None:
