@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,8 +13,11 @@ import pytest
 
 from hack.cluster import node
 from hack.cluster.kube import until
+from hack.cluster.places import HOST_IP
+from predictors.text_evaluator.client import evaluate
 from tests.cluster.conftest import MODELS, Release, examples, figure
 from tests.cluster.test_3_disruptions import first_container
+from tests.support.redis import redis_server
 
 pytestmark = [
     pytest.mark.timeout(1200),
@@ -21,10 +25,13 @@ pytestmark = [
 ]
 
 
-def post(http: httpx.Client, texts: int) -> dict[str, Any]:
+def items(texts: int) -> list[dict[str, str]]:
     (item,) = examples("text_evaluator")["domain"]["body"]["items"]
-    items = [{**item, "id_alumno": f"A{n:03}"} for n in range(texts)]
-    return http.post("/evaluate", json={"items": items}).raise_for_status().json()
+    return [{**item, "id_alumno": f"A{n:03}"} for n in range(texts)]
+
+
+def post(http: httpx.Client, texts: int) -> dict[str, Any]:
+    return http.post("/evaluate", json={"items": items(texts)}).raise_for_status().json()
 
 
 def events(http: httpx.Client, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -88,3 +95,36 @@ def test_a_job_loses_nothing_when_its_process_is_killed(release: Release) -> Non
             assert rows, page.text
             found += rows
     assert sorted(row["index"] for row in found) == list(range(texts)), "each text once"
+
+
+@pytest.fixture
+def shared(release: Release, tmp_path: Path) -> Iterator[Release]:
+    """Two replicas with one store, a Redis that exists already outside the cluster."""
+    with redis_server(tmp_path, HOST_IP) as store:
+        release.secret("jobs-store", url=store.url)
+        before = release.replicas("text-evaluator")
+        scale = "models.text_evaluator.autoscaling"
+        values = ("store.secret=jobs-store", f"store.port={store.port}", f"{scale}.min=2", f"{scale}.max=2")
+        release.upgrade(*(word for value in values for word in ("--set", value)))
+        try:
+            until(lambda: release.gone(before), 400, "the replica with a store of its own is gone")
+            release.ready()
+            release.kubectl("rollout", "status", "deployment/text-evaluator-predictor", "--timeout=400s")
+            yield release
+        finally:
+            release.helm("rollback", release.name)
+            release.ready()
+
+
+def test_jobs_go_on_while_every_replica_that_shares_them_is_replaced(shared: Release) -> None:
+    """One after the other, with the client that follows a job from replica to replica."""
+    before, token, jobs = shared.replicas("text-evaluator"), shared.token("infer:text_evaluator"), 0
+    assert len(before) == 2
+    shared.kubectl("annotate", "inferenceservice", "text-evaluator", "quintet/restarted=1")
+    until(lambda: len(shared.replicas("text-evaluator")) > 2, 60, "a new replica")
+    while not shared.gone(before):
+        outcomes = list(evaluate(items(300), shared.address, token=token))
+        assert sorted(row["index"] for row in outcomes) == list(range(300)), "each text once"
+        jobs += 1
+    figure("rolling restart of two text_evaluators with one store", f"{jobs} jobs of 300 texts, none lost")
+    assert jobs > 0

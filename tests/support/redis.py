@@ -15,21 +15,21 @@ from tests.support.servers import free_port
 
 
 class RedisServer:
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        self._folder, self._host, self.port = folder, host, free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self._host}:{self.port}/0"
 
     def start(self) -> None:
         """With every write on the disk, so that a kill loses nothing that was answered."""
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
-        durable = ["--appendonly", "yes", "--appendfsync", "always"]
+        place = ["--port", str(self.port), "--bind", self._host, "--protected-mode", "no"]
+        files = ["--dir", str(self._folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
         self._process = subprocess.Popen(
-            ["redis-server", *options, *durable],
+            ["redis-server", *place, *files],
             executable=need("redis-check-rdb"),
             stdout=subprocess.PIPE,
         )
@@ -58,9 +58,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
+def redis_server(folder: Path, host: str = "127.0.0.1") -> Iterator[RedisServer]:
     folder.mkdir(parents=True, exist_ok=True)
-    server = RedisServer(folder)
+    server = RedisServer(folder, host)
     try:
         yield server
     finally:

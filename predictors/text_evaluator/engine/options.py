@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from predictors.runtime.errors import LoadError
 from predictors.text_evaluator.evaluation import schema
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 CPU_BLOCK = 32
 """vLLM's attention on a CPU takes blocks of this many tokens, or multiples of it."""
+
+FP8_CAPABILITY, BF16_CAPABILITY = (8, 9), (8, 0)
+"""CUDA's compute capability from which the products of such numbers are there."""
 
 BACKEND = {"backend": "guidance", "disable_any_whitespace": True}
 """vLLM's own choice lets raw control characters into strings that have a bound: not JSON."""
@@ -26,6 +30,22 @@ def environment(settings: TextEvaluatorSettings, threads: int) -> dict[str, str]
         "VLLM_CPU_KVCACHE_SPACE": str(settings.cpu_cache_gib),
         "OMP_NUM_THREADS": str(threads),
     }
+
+
+def choose_device(settings: TextEvaluatorSettings, capability: tuple[int, int] | None) -> str:
+    """cpu or cuda. ``capability``: the card's, or None. Raises LoadError when settings ask for more."""
+    if settings.device == "cuda" and capability is None:
+        raise LoadError("QUINTET_DEVICE is cuda, and there is no card.")
+    fp8 = "fp8" in (settings.quantization, settings.kv_cache_dtype)
+    if capability is None or settings.device == "cpu":
+        if fp8:
+            raise LoadError("fp8 needs a card, and there is none.")
+        return "cpu"
+    if fp8 and capability < FP8_CAPABILITY:
+        raise LoadError("fp8 needs a card of compute capability 8.9 or newer (L4, L40, H100).")
+    if settings.dtype == "bfloat16" and capability < BF16_CAPABILITY:
+        raise LoadError("bfloat16 needs a card of compute capability 8.0 or newer; DTYPE may be float32.")
+    return "cuda"
 
 
 def engine_arguments(settings: TextEvaluatorSettings, device: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from predictors.text_evaluator.engine import Marked
 from predictors.text_evaluator.engine.children import Tether, descendants
 from predictors.text_evaluator.engine.options import (
     answer_schema,
+    choose_device,
     engine_arguments,
     environment,
     sampling_arguments,
@@ -67,15 +68,8 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM  # pyright: ignore[reportMissingImports]
         from vllm.v1.engine.exceptions import EngineDeadError  # pyright: ignore[reportMissingImports]
 
-        has_card = torch.cuda.is_available()
-        if settings.device == "cuda" and not has_card:
-            raise LoadError("QUINTET_DEVICE is cuda, and there is no card.")
-        self._device = "cuda" if has_card and settings.device != "cpu" else "cpu"
-        if "fp8" in (settings.quantization, settings.kv_cache_dtype):
-            if self._device == "cpu":
-                raise LoadError("fp8 needs a card, and there is none.")
-            if torch.cuda.get_device_capability() < (8, 9):
-                raise LoadError("fp8 needs a card of compute capability 8.9 or newer (L4, L40, H100).")
+        capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+        self._device = choose_device(settings, capability)
         progress("starting the engine")
         before = descendants(os.getpid())
         try:

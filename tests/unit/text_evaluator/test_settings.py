@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from predictors.runtime.errors import LoadError
 from predictors.runtime.settings import SettingsError
-from predictors.text_evaluator.engine.options import engine_arguments, environment, sampling_arguments
+from predictors.text_evaluator.engine.options import (
+    choose_device,
+    engine_arguments,
+    environment,
+    sampling_arguments,
+)
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 PROFILES = Path(__file__).parents[3] / "predictors" / "text_evaluator" / "profiles"
@@ -109,3 +115,38 @@ def test_a_database_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
         ("sqlite:///data/jobs.db", "/data/jobs.db"),
     ):
         assert settings_of(store=store).database == Path(path)
+
+
+T4, A100, L40 = (7, 5), (8, 0), (8, 9)
+
+
+@pytest.mark.parametrize(
+    ("values", "card", "device"),
+    [
+        ({}, None, "cpu"),
+        ({}, L40, "cuda"),
+        ({"device": "cpu"}, L40, "cpu"),
+        ({"quantization": "fp8", "kv_cache_dtype": "fp8"}, L40, "cuda"),
+        ({"dtype": "float32"}, T4, "cuda"),
+        ({"dtype": "bfloat16"}, A100, "cuda"),
+    ],
+)
+def test_where_it_runs(values: dict[str, str], card: tuple[int, int] | None, device: str) -> None:
+    assert choose_device(settings_of(**values), card) == device
+
+
+@pytest.mark.parametrize(
+    ("values", "card", "said"),
+    [
+        ({"device": "cuda"}, None, "there is no card"),
+        ({"quantization": "fp8"}, None, "fp8 needs a card, and there is none"),
+        ({"quantization": "fp8"}, A100, "fp8 needs a card of compute capability 8.9"),
+        ({"kv_cache_dtype": "fp8"}, T4, "fp8 needs a card of compute capability 8.9"),
+        ({"dtype": "bfloat16"}, T4, "bfloat16 needs a card of compute capability 8.0"),
+    ],
+)
+def test_what_the_card_cannot_do_is_refused(
+    values: dict[str, str], card: tuple[int, int] | None, said: str
+) -> None:
+    with pytest.raises(LoadError, match=said):
+        choose_device(settings_of(**values), card)
