@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import signal
 import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -220,6 +221,9 @@ async def test_what_cannot_be_answered_is_said_and_the_consumer_goes_on(
         await send(broker.bootstrap, [("k", message("big", "x" * 600_000))])
         await send(broker.bootstrap, [("k", message("good"))])
         await outcomes.read_all(len(POISON) + 1 + len(NOT_ALLOWED) + 2)
+    assert metric(consumer, 'consumer_dlq_total{reason="malformed_json"}') == 1
+    assert metric(consumer, 'consumer_inference_total{status="dlq"}') == len(POISON) + 1
+    assert metric(consumer, 'consumer_errors_total{error_type="validation"}') == len(NOT_ALLOWED) + 1
 
     dead = {dict(record.headers)["dlq-reason"].decode(): record for record in outcomes.dead}
     assert set(dead) == {*POISON, "unknown_schema_version"}
@@ -385,6 +389,23 @@ async def test_infer_and_result_over_http(consumer: Consumer, front: Server, res
     await until_metric(consumer, 'consumer_inference_total{status="success"}', 3)
     assert metric(consumer, 'consumer_tokens_used_bucket{le="64.0"}') >= 3
     assert metric(consumer, "consumer_ready") == 1
+
+
+async def test_a_request_that_is_not_answered_yet_is_pending(consumer: Consumer, front: Server) -> None:
+    assert consumer.process is not None
+    async with httpx.AsyncClient(base_url=front.url, timeout=60, trust_env=False) as client:
+        ann, name = Front(client, "ann"), uuid.uuid4().hex
+        consumer.process.send_signal(signal.SIGSTOP)
+        try:
+            assert (await ann.accepted(request(name))).status_code == 202
+            for _ in range(2):
+                pending = await ann.get(name)
+                assert (pending.status_code, pending.json()["status"]) == (202, "pending")
+            again = await ann.post(request(name))
+            assert (again.status_code, again.json()["status"]) == (409, "pending")
+        finally:
+            consumer.process.send_signal(signal.SIGCONT)
+        assert (await ann.result(name))["success"] is True
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,8 @@ async def test_a_caller_that_goes_ends_its_request_inside_triton(tmp_path: Path)
             assert (await client.post(INFER, json=CURL)).status_code == 200
         answered, _ = server.executions()
         assert done
-        assert answered - before < 65
+        # Two instances of eight each had two batches at most before the callers went.
+        assert answered - before <= 4 * 8 + 1
 
 
 def test_a_backend_that_cannot_load_is_said_in_a_sentence() -> None:

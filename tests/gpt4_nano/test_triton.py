@@ -94,7 +94,7 @@ def test_grpc_and_its_stream(mock_triton: Triton) -> None:
 )
 def test_bad_input_is_named(mock_triton: Triton, inputs: list[dict], says: str) -> None:
     answer = httpx.post(f"http://{mock_triton.http}/v2/models/gpt4_nano/infer", json={"inputs": inputs})
-    assert answer.status_code in {400, 500}
+    assert answer.status_code == 400
     assert says in answer.json()["error"]
 
 
@@ -132,6 +132,17 @@ async def test_callers_at_the_same_time_get_their_own_answers_in_few_calls_of_th
     )
     assert requests >= WAVE - 4
     assert executions <= requests / 3
+
+
+async def test_a_request_whose_time_in_the_queue_is_over_is_refused(slow_triton: Triton) -> None:
+    url = f"http://{slow_triton.http}/v2/models/gpt4_nano/infer"
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        before = asyncio.gather(*(client.post(url, json=body(f"Caller {number}")) for number in range(32)))
+        await asyncio.sleep(0)
+        hasty = await client.post(url, json={**body("Hasty"), "parameters": {"timeout": 1000}})
+        assert {answer.status_code for answer in await before} == {200}
+    assert hasty.status_code == 503
+    assert "timeout" in hasty.json()["error"].lower()
 
 
 @pytest.mark.parametrize("scheme", ["", "http://"])

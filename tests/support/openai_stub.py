@@ -2,7 +2,8 @@
 
 What a prompt says decides what happens to it: ``[429]``, ``[500]`` (each twice, then an answer), ``[broken]``
 (the stream ends half-way, twice), ``[garbage]``, ``[odd]`` (JSON of another shape), ``[refuse]``, ``[long]``
-(context exceeded), ``[quota]``, ``[slow]`` (waits until it is let go).
+(context exceeded), ``[quota]``, ``[patience]`` (Retry-After of an hour), ``[slow]`` (waits until it is let
+go).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import collections
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -48,7 +49,8 @@ def running() -> Iterator[Stub]:
                 stub.under_way += 1
                 stub.together = max(stub.together, stub.under_way)
             try:
-                self._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                with suppress(BrokenPipeError):  # the caller has gone
+                    self._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
             finally:
                 with stub.lock:
                     stub.under_way -= 1
@@ -65,6 +67,8 @@ def running() -> Iterator[Stub]:
                 tries = stub.tries[prompt]
             if "[429]" in prompt and tries <= 2:
                 return self._error(429, "rate_limit_exceeded", "Slow down.", {"retry-after": "0.01"})
+            if "[patience]" in prompt:
+                return self._error(429, "rate_limit_exceeded", "Slow down.", {"retry-after": "3600"})
             if "[500]" in prompt and tries <= 2:
                 return self._error(500, "server_error", "Sorry.", {"retry-after-ms": "5"})
             if "[quota]" in prompt:

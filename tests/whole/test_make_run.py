@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,25 +55,30 @@ class Running:
         return run.stdout.splitlines()[-1]
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """``make run`` in a folder of its own, so that its ports and keys are the test's own."""
-    folder = tmp_path_factory.mktemp("clone")
+@contextlib.contextmanager
+def made_run(folder: Path, *models: str, prelude: str = "pass", **environ: str) -> Iterator[Running]:
+    """``make run`` in a folder of its own, so that its ports and keys are the test's own.
+
+    ``prelude``: Python that runs before it.
+    """
     for name in ("predictors", "hack", "requirements"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "gateway", folder / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
     config = yaml.safe_load((folder / "gateway" / "local.yaml").read_text())
-    models: dict[str, dict] = config["models"]
-    ports = [free_port() for _ in range(3 + 2 * len(models))]
+    known: dict[str, dict] = config["models"]
+    ports = [free_port() for _ in range(3 + 2 * len(known))]
     config["listen"]["port"], config["admin"]["port"], config["portal"]["port"] = ports[:3]
-    for model, http_port, grpc_port in zip(models.values(), ports[3::2], ports[4::2], strict=True):
+    for model, http_port, grpc_port in zip(known.values(), ports[3::2], ports[4::2], strict=True):
         model["upstream"].update(http_port=http_port, grpc_port=grpc_port)
     (folder / "gateway" / "local.yaml").write_text(yaml.safe_dump(config))
-    for name in models:
+    names = list(models or known)
+    for name in names:
         demo_checkpoint(name)
+    program = f"{prelude}; import sys; from hack.local_stack.__main__ import main; sys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-m", "hack.local_stack", "--root", str(folder)],
+        [sys.executable, "-c", program, "--root", str(folder), *models],
         cwd=ROOT,
+        env={**os.environ, **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -81,14 +88,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     lines: list[str] = []
     for line in process.stdout:
         lines.append(line.rstrip())
-        if sum(1 for said in lines if said.startswith("curl ")) == 3 * len(models):
+        if sum(1 for said in lines if said.startswith("curl ")) == 3 * len(names):
             break
     else:
         pytest.fail(f"ended with {process.wait()}: {lines}")
-    yield Running(process, f"http://127.0.0.1:{ports[0]}", folder, lines, ports, list(models))
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+    try:
+        yield Running(process, f"http://127.0.0.1:{ports[0]}", folder, lines, ports, names)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with made_run(tmp_path_factory.mktemp("clone")) as running:
+        yield running
 
 
 def test_the_lines_it_prints_can_be_pasted(stack: Running) -> None:
@@ -203,6 +218,26 @@ def test_ctrl_c_leaves_nothing_behind(stack: Running) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
+
+
+def test_with_kafka_a_request_is_answered_over_its_topics(tmp_path: Path) -> None:
+    """``make run MODELS=gpt4_nano KAFKA=1``: a broker and the consumer too, all gone after Ctrl-C."""
+    names = ("BROKER_PORT", "CONTROLLER_PORT", "TRITON_PORT", "MONITORING_PORT")
+    ports = "; ".join(f"companions.{name} = {free_port()}" for name in names)
+    prelude = f"from hack.local_stack import companions; {ports}"
+    with made_run(tmp_path, "gpt4_nano", prelude=prelude, KAFKA="1") as stack:
+        group = _descendants(stack.process.pid)
+        headers = {"authorization": f"Bearer {stack.token('infer:gpt4_nano')}"}
+        with httpx.Client(base_url=stack.address, headers=headers, timeout=60) as http:
+            request = {"request_id": "one", "payload": {"prompt": "What is Triton?"}}
+            posted = http.post("/infer", json=request)
+            assert posted.status_code == 202, posted.text
+            while (answer := http.get("/result/one")).status_code == 202:
+                time.sleep(0.1)  # another process answers; there is nothing to wait for but the answer
+            assert answer.json()["output"]["response_text"].startswith("Triton Inference Server is")
+        stack.process.send_signal(signal.SIGINT)
+        assert stack.process.wait(60) == 0
+        assert [pid for pid in group if _alive(pid)] == []
 
 
 def _descendants(pid: int) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from predictors.gpt4_nano.backends import openai
 from predictors.gpt4_nano.backends.openai import OpenAI
 from predictors.gpt4_nano.backends.rows import (
     BackendFailed,
@@ -79,6 +80,30 @@ def test_the_rows_of_a_batch_are_sent_at_the_same_time_and_connections_are_kept(
 def test_what_may_go_better_later_is_tried_again(backend: OpenAI, stub: Stub, prompt: str) -> None:
     assert isinstance(one(backend, prompt), Completion)
     assert stub.tries[prompt] == 3
+
+
+def test_the_provider_says_when_to_try_again(
+    backend: OpenAI, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own pauses would be far longer; and one that is longer than a caller waits is not waited for."""
+    monkeypatch.setattr(openai, "FIRST_PAUSE", 3600.0)
+    assert isinstance(one(backend, "[429]"), Completion)
+    outcome = one(backend, "[patience]")
+    assert isinstance(outcome, BackendFailed)
+    assert outcome.retriable
+    assert stub.tries["[patience]"] == 1
+
+
+def test_a_provider_that_is_too_slow_is_given_up(stub: Stub) -> None:
+    backend = OpenAI(base_url=stub.url, key=KEY, model="m", timeout=0.2, attempts=2, moderation=False)
+    try:
+        outcome = one(backend, "[slow]")
+    finally:
+        stub.let_go.set()
+        backend.close()
+    assert isinstance(outcome, BackendFailed)
+    assert outcome.retriable
+    assert stub.tries["[slow]"] == 2
 
 
 def test_a_stream_that_breaks_off_before_anything_was_told_is_tried_again(
