@@ -22,14 +22,16 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
+T = TypeVar("T")
 Row = dict[str, Any]
 """``index``, ``id_alumno``, and ``nota`` with ``feedback`` or ``code`` with ``error``."""
 
 TRIES = 8
+SIGNAL_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 
 
@@ -104,7 +106,7 @@ def evaluate(
     thread = threading.Thread(target=work, name="evaluate", daemon=True)
     thread.start()
     try:
-        while (row := rows.get()) is not None:
+        while (row := _next(rows)) is not None:
             if isinstance(row, BaseException):
                 raise row
             yield row
@@ -112,6 +114,13 @@ def evaluate(
         with contextlib.suppress(RuntimeError):  # it has ended by itself, and its loop is closed
             stop.result()()
         thread.join()
+
+
+def _next(rows: queue.SimpleQueue[T]) -> T:
+    """Looks up now and then: Ctrl-C that comes just before Python begins to wait does not end the wait."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return rows.get(timeout=SIGNAL_SECONDS)
 
 
 async def _insist(call: Callable[[], Any]) -> httpx.Response:

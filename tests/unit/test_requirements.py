@@ -76,8 +76,14 @@ def sources(image: str) -> list[Path]:
     # A demo is made on a developer's machine, not served; nor is what has an extra of its own.
     apart = {"demo"} | {extra.removeprefix(f"{model}-") for extra in IMAGES if extra.startswith(f"{model}-")}
     apart.discard(image.removeprefix(f"{model}-"))
-    files = [*folders["runtime"].rglob("*.py"), *folders[model].rglob("*.py")]
-    return [file for file in files if not apart & set(file.relative_to(lock.ROOT).parts)]
+    own = [
+        file for file in folders[model].rglob("*.py") if not apart & set(file.relative_to(lock.ROOT).parts)
+    ]
+    shared = list(folders["runtime"].rglob("*.py"))
+    # What only some models use needs its package only there.
+    if not any("predictors.runtime.redis" in file.read_text() for file in own):
+        shared.remove(folders["runtime"] / "redis.py")
+    return [*shared, *own]
 
 
 @pytest.mark.parametrize("image", IMAGES)
