@@ -7,6 +7,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,7 +15,7 @@ import yaml
 from hack.cluster import certificates
 from hack.cluster.kube import Kube, Object, until
 from hack.cluster.places import DNS_SERVICE_IP, HOME, PKI
-from hack.cluster.programs import KSERVE, source
+from hack.cluster.programs import KSERVE, PROGRAMS, source
 
 KSERVE_NAMESPACE = "kserve"
 GPU_NODES = {"gpu-t4-0": "Tesla-T4", "gpu-l40-0": "NVIDIA-L40"}
@@ -251,14 +252,22 @@ def _in_namespace(given: Object) -> Object:
 
 
 def _kustomized(kube: Kube, wrapper: str, folder: str, part: str) -> list[Object]:
-    """kustomize wants a folder it may write to, which the module cache is not."""
-    copy = HOME / "manifests" / wrapper
-    if not copy.is_dir():
-        shutil.copytree(source(wrapper) / folder, copy)
-        for path in (copy, *copy.rglob("*")):
-            path.chmod(path.stat().st_mode | 0o200)
-    text = kube.kubectl("kustomize", str(copy / part))
+    text = kube.kubectl("kustomize", str(manifests(wrapper, folder) / part))
     return [o for o in yaml.load_all(text, yaml.CSafeLoader) if o]
+
+
+def manifests(wrapper: str, folder: str) -> Path:
+    """kustomize wants a folder it may write to, which the module cache is not."""
+    version = next(program.version for program in PROGRAMS if program.wrapper == wrapper)
+    copy = HOME / "manifests" / f"{wrapper}-{version}"
+    if not copy.is_dir():
+        part = copy.with_name(f"{copy.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(source(wrapper) / folder, part)
+        for path in (part, *part.rglob("*")):
+            path.chmod(path.stat().st_mode | 0o200)
+        part.rename(copy)
+    return copy
 
 
 def _one(objects: Iterable[Object], kind: str, name: str) -> Object:
