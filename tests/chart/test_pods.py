@@ -301,6 +301,31 @@ def test_a_consumer_stands_beside_its_predictor_where_there_are_brokers() -> Non
     assert len(alone) == 1, "without brokers there is nothing to take"
 
 
+def annotated(objects: list[Object]) -> set[tuple[str, int]]:
+    """Where a Prometheus that goes by prometheus.io/* asks: names of containers' ports with their numbers."""
+    found: set[tuple[str, int]] = set()
+    for name, isvc in kind(objects, "InferenceService").items():
+        owners = [
+            isvc,
+            *(s for s in kind(objects, "Service").values() if name in s["spec"]["selector"].get("app", "")),
+        ]
+        for owner in owners:
+            annotations = owner["metadata"].get("annotations", {})
+            if annotations.get("prometheus.io/scrape") == "true":
+                assert annotations["prometheus.io/path"] == "/metrics"
+                port = int(annotations["prometheus.io/port"])
+                for container in isvc["spec"]["predictor"]["containers"]:
+                    found |= {(p["name"], port) for p in container["ports"] if p["containerPort"] == port}
+    return found
+
+
+def test_by_annotations_a_consumer_is_scraped_beside_its_predictor() -> None:
+    """A pod's annotations have room for one port; the consumer's stands on a Service."""
+    assert annotated(render(*case_flags("everything"))) == {("http1", 8080), ("consumer", 8008)}
+    assert annotated(render()) == {("http1", 8080)}
+    assert annotated(render(*case_flags("everything"), "--set", "metrics.annotations=false")) == set()
+
+
 def test_keda_goes_by_the_lag_of_the_consumer_s_group() -> None:
     (trigger,) = kind(render(*case_flags("everything")), "ScaledObject")["gpt4-nano"]["spec"]["triggers"]
     assert trigger["type"] == "kafka"
