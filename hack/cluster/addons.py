@@ -112,7 +112,11 @@ def coredns(kube: Kube) -> None:
     kube.rollout("kube-system", "deployment/coredns")
 
 
-def metrics_server(kube: Kube) -> None:
+def metrics_server(
+    kube: Kube, image: str = "quintet-cluster/metrics-server:v0.9.0", signed_kubelets: bool = True
+) -> None:
+    PKI.mkdir(parents=True, exist_ok=True)
+    certificates.authority("ca")
     objects = _kustomized(kube, "metrics", "manifests", "base")
     certificates.certificate("metrics-server", "metrics-server", names=["metrics-server.kube-system.svc"])
     api = _one(objects, "APIService", "v1beta1.metrics.k8s.io")["spec"]
@@ -120,13 +124,9 @@ def metrics_server(kube: Kube) -> None:
     api["caBundle"] = certificates.encoded(PKI / "ca.crt")
     pod = _one(objects, "Deployment", "metrics-server")["spec"]["template"]["spec"]
     container = pod["containers"][0]
-    container["image"] = "quintet-cluster/metrics-server:v0.9.0"
+    container["image"] = image
     container["resources"] = {"requests": {"cpu": "50m", "memory": "50Mi"}}
-    container["args"] = [
-        *(given for given in container["args"] if not given.startswith("--cert-dir")),
-        *("--tls-cert-file=/tls/tls.crt", "--tls-private-key-file=/tls/tls.key"),
-        "--kubelet-certificate-authority=/authority/ca.crt",
-    ]
+    container["args"] = metrics_arguments(container["args"], signed_kubelets)
     container["readinessProbe"].update(initialDelaySeconds=2, periodSeconds=2)
     pod["volumes"] += [
         {"name": "tls", "secret": {"secretName": "metrics-server-tls"}},
@@ -138,6 +138,15 @@ def metrics_server(kube: Kube) -> None:
     ]
     kube.apply([*objects, _tls_secret("kube-system", "metrics-server-tls", "metrics-server")])
     kube.rollout("kube-system", "deployment/metrics-server")
+
+
+def metrics_arguments(given: list[str], signed_kubelets: bool) -> list[str]:
+    """Kubelets of kind and kubeadm sign their own certificates, which nobody can check."""
+    return [
+        *(one for one in given if not one.startswith("--cert-dir")),
+        *("--tls-cert-file=/tls/tls.crt", "--tls-private-key-file=/tls/tls.key"),
+        "--kubelet-certificate-authority=/authority/ca.crt" if signed_kubelets else "--kubelet-insecure-tls",
+    ]
 
 
 def kwok(kube: Kube) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
+from hack.cluster import kind
 from hack.cluster.__main__ import ADDONS, chart_models, down, up
 from hack.cluster.kube import Kube, until
 from hack.local_stack import hints
@@ -149,6 +150,8 @@ def examples(model: str) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def bare() -> Kube:
     """Kubernetes and its DNS."""
+    if kind.available():
+        pytest.exit(kind.NO_TESTS, returncode=1)
     if not KEEP:
         down()
     FIGURES.parent.mkdir(exist_ok=True)
