@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.charts import CASES, case_flags, containers, pod_specs, render
+from tests.support.charts import CASES, CHART, case_flags, containers, pod_specs, render
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILES = sorted(
@@ -142,6 +143,8 @@ def test_the_image_says_what_it_is(file: Path) -> None:
     labels = " ".join(rest for word, rest in shipped(file) if word == "LABEL")
     for name in ("title", "description", "version", "revision", "licenses"):
         assert f"org.opencontainers.image.{name}=" in labels
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert ("ARG", f"VERSION={version}") in shipped(file), "what it is told where nobody says otherwise"
 
 
 @pytest.mark.parametrize(
