@@ -90,6 +90,7 @@ cluster-secret: setup ## the secret that signs tokens, into namespace quintet of
 
 .PHONY: e2e
 e2e: setup ## the tests on a real cluster: tests/cluster
+	@$(PY) -m hack.cluster testable
 	@$(PY) -m hack.system cluster e2e
 	@$(PY) -m pytest tests/cluster -s $(ARGS)
 

@@ -1,10 +1,9 @@
-"""``python -m hack.cluster up|down|kserve|secret``; see the Makefile."""
+"""``python -m hack.cluster up|down|kserve|secret|testable``; see the Makefile."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 import time
 import urllib.request
@@ -12,16 +11,18 @@ from collections.abc import Callable
 
 import yaml
 
-from hack.cluster import addons, certificates, images, node, programs
+from hack.cluster import addons, certificates, images, kind, node, programs
 from hack.cluster.kube import Kube, KubeFailed, until
 from hack.cluster.leftovers import leftovers
 from hack.cluster.places import KUBECONFIG, REGISTRY_HOST, RUN
 from hack.demo_image.__main__ import collect
+from hack.demo_models import DemoFailed
 from hack.helm import folder as helm_folder
 from hack.system import MissingPart, provide, sentence
 
 CHART = images.ROOT / "charts" / "quintet"
-KIND = "quintet"
+KSERVE_IMAGE = f"kserve/kserve-controller:{programs.KSERVE}"
+"""KServe's own, for clusters that reach a registry."""
 ADDONS = {
     "coredns": "coredns",
     "metrics_server": "metrics-server",
@@ -37,8 +38,14 @@ def say(text: str) -> None:
 
 def up(models: list[str], with_addons: list[str]) -> None:
     """Idempotent: what is there stays, what is missing is added."""
-    if _docker():
-        return _kind(models)
+    if kind.available():
+        _on_kind(models, with_addons)
+    else:
+        _on_our_own(models, with_addons)
+    say(f"the cluster is up: export KUBECONFIG={KUBECONFIG} PATH={helm_folder()}:$PATH")
+
+
+def _on_our_own(models: list[str], with_addons: list[str]) -> None:
     if missing := provide("cluster"):
         raise MissingPart(sentence(missing))
     kubernetes = [program.name for program in programs.PROGRAMS if program.wrapper == "kubernetes"]
@@ -56,16 +63,30 @@ def up(models: list[str], with_addons: list[str]) -> None:
     if models:
         collect()
         images.push_ours(images.ours(_version(), models), say)
-    say(f"the cluster is up: export KUBECONFIG={KUBECONFIG} PATH={helm_folder()}:$PATH")
+
+
+def _on_kind(models: list[str], with_addons: list[str]) -> None:
+    """kind has DNS of its own, and fake nodes are for the tests, which do not run there."""
+    if models:
+        collect()
+    kind.up(images.ours(_version(), models) if models else [], say)
+    kube = Kube()
+    if "metrics_server" in with_addons:
+        addons.metrics_server(kube, kind.metrics_server(say), signed_kubelets=False)
+        say("metrics_server is ready")
+    if "kserve" in with_addons:
+        addons.kserve(kube, KSERVE_IMAGE)
+        say("kserve is ready")
 
 
 def down() -> int:
-    if _docker():
-        subprocess.run(["kind", "delete", "cluster", "--name", KIND], check=True)
-        return 0
-    node.stop()
-    images.unmount()
-    left = leftovers()
+    left: list[str] = []
+    if kind.available():
+        kind.down()
+    else:
+        node.stop()
+        images.unmount()
+        left = leftovers()
     for what in left:
         say(f"left: {what}")
     shutil.rmtree(RUN, ignore_errors=True)
@@ -83,27 +104,12 @@ def _version() -> str:
     return str(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])
 
 
-def _docker() -> bool:
-    """Whether kind can be used: it needs a Docker that runs."""
-    if shutil.which("kind") is None or shutil.which("docker") is None:
-        return False
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
-
-
-def _kind(models: list[str]) -> None:
-    there = subprocess.run(
-        ["kind", "get", "clusters"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    if KIND not in there:
-        subprocess.run(
-            ["kind", "create", "cluster", "--name", KIND, "--kubeconfig", str(KUBECONFIG)], check=True
-        )
-    collect()
-    for image in images.ours(_version(), models):
-        command = ["docker", "build", "--file", str(image.dockerfile), "--tag", image.name, str(images.ROOT)]
-        subprocess.run(command, check=True)
-        subprocess.run(["kind", "load", "docker-image", image.name, "--name", KIND], check=True)
-    addons.kserve(Kube(), image=f"kserve/kserve-controller:{programs.KSERVE}")
+def testable() -> int:
+    """Whether a cluster of this machine is one that tests/cluster can be run on."""
+    if kind.available():
+        print(f"error: {kind.NO_TESTS}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _registry_answers() -> bool:
@@ -116,7 +122,7 @@ def _registry_answers() -> bool:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.cluster", description=__doc__)
-    parser.add_argument("what", choices=("up", "down", "kserve", "secret"))
+    parser.add_argument("what", choices=("up", "down", "kserve", "secret", "testable"))
     parser.add_argument("--models", help="those to build images of, with commas; default: the chart's")
     parser.add_argument("--addons", default=",".join(ADDONS), help="of %(default)s")
     given = parser.parse_args(arguments)
@@ -124,10 +130,14 @@ def main(arguments: list[str]) -> int:
     actions: dict[str, Callable[[], int | None]] = {
         "up": lambda: up(models, [a for a in given.addons.split(",") if a]),
         "down": down,
-        "kserve": lambda: addons.kserve(Kube(None), image=f"kserve/kserve-controller:{programs.KSERVE}"),
+        "kserve": lambda: addons.kserve(Kube(None), KSERVE_IMAGE),
         "secret": lambda: addons.secret(Kube(None)),
+        "testable": testable,
     }
-    failures = (KubeFailed, MissingPart, images.ImageFailed, node.NodeFailed, programs.ProgramFailed)
+    failures = (
+        *(KubeFailed, MissingPart, DemoFailed, images.ImageFailed),
+        *(kind.KindFailed, node.NodeFailed, programs.ProgramFailed),
+    )
     try:
         return actions[given.what]() or 0
     except failures as problem:

@@ -7,6 +7,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,7 +15,7 @@ import yaml
 from hack.cluster import certificates
 from hack.cluster.kube import Kube, Object, until
 from hack.cluster.places import DNS_SERVICE_IP, HOME, PKI
-from hack.cluster.programs import KSERVE, source
+from hack.cluster.programs import KSERVE, PROGRAMS, source
 
 KSERVE_NAMESPACE = "kserve"
 GPU_NODES = {"gpu-t4-0": "Tesla-T4", "gpu-l40-0": "NVIDIA-L40"}
@@ -111,7 +112,11 @@ def coredns(kube: Kube) -> None:
     kube.rollout("kube-system", "deployment/coredns")
 
 
-def metrics_server(kube: Kube) -> None:
+def metrics_server(
+    kube: Kube, image: str = "quintet-cluster/metrics-server:v0.9.0", signed_kubelets: bool = True
+) -> None:
+    PKI.mkdir(parents=True, exist_ok=True)
+    certificates.authority("ca")
     objects = _kustomized(kube, "metrics", "manifests", "base")
     certificates.certificate("metrics-server", "metrics-server", names=["metrics-server.kube-system.svc"])
     api = _one(objects, "APIService", "v1beta1.metrics.k8s.io")["spec"]
@@ -119,13 +124,9 @@ def metrics_server(kube: Kube) -> None:
     api["caBundle"] = certificates.encoded(PKI / "ca.crt")
     pod = _one(objects, "Deployment", "metrics-server")["spec"]["template"]["spec"]
     container = pod["containers"][0]
-    container["image"] = "quintet-cluster/metrics-server:v0.9.0"
+    container["image"] = image
     container["resources"] = {"requests": {"cpu": "50m", "memory": "50Mi"}}
-    container["args"] = [
-        *(given for given in container["args"] if not given.startswith("--cert-dir")),
-        *("--tls-cert-file=/tls/tls.crt", "--tls-private-key-file=/tls/tls.key"),
-        "--kubelet-certificate-authority=/authority/ca.crt",
-    ]
+    container["args"] = metrics_arguments(container["args"], signed_kubelets)
     container["readinessProbe"].update(initialDelaySeconds=2, periodSeconds=2)
     pod["volumes"] += [
         {"name": "tls", "secret": {"secretName": "metrics-server-tls"}},
@@ -137,6 +138,15 @@ def metrics_server(kube: Kube) -> None:
     ]
     kube.apply([*objects, _tls_secret("kube-system", "metrics-server-tls", "metrics-server")])
     kube.rollout("kube-system", "deployment/metrics-server")
+
+
+def metrics_arguments(given: list[str], signed_kubelets: bool) -> list[str]:
+    """Kubelets of kind and kubeadm sign their own certificates, which nobody can check."""
+    return [
+        *(one for one in given if not one.startswith("--cert-dir")),
+        *("--tls-cert-file=/tls/tls.crt", "--tls-private-key-file=/tls/tls.key"),
+        "--kubelet-certificate-authority=/authority/ca.crt" if signed_kubelets else "--kubelet-insecure-tls",
+    ]
 
 
 def kwok(kube: Kube) -> None:
@@ -251,14 +261,22 @@ def _in_namespace(given: Object) -> Object:
 
 
 def _kustomized(kube: Kube, wrapper: str, folder: str, part: str) -> list[Object]:
-    """kustomize wants a folder it may write to, which the module cache is not."""
-    copy = HOME / "manifests" / wrapper
-    if not copy.is_dir():
-        shutil.copytree(source(wrapper) / folder, copy)
-        for path in (copy, *copy.rglob("*")):
-            path.chmod(path.stat().st_mode | 0o200)
-    text = kube.kubectl("kustomize", str(copy / part))
+    text = kube.kubectl("kustomize", str(manifests(wrapper, folder) / part))
     return [o for o in yaml.load_all(text, yaml.CSafeLoader) if o]
+
+
+def manifests(wrapper: str, folder: str) -> Path:
+    """kustomize wants a folder it may write to, which the module cache is not."""
+    version = next(program.version for program in PROGRAMS if program.wrapper == wrapper)
+    copy = HOME / "manifests" / f"{wrapper}-{version}"
+    if not copy.is_dir():
+        part = copy.with_name(f"{copy.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(source(wrapper) / folder, part)
+        for path in (part, *part.rglob("*")):
+            path.chmod(path.stat().st_mode | 0o200)
+        part.rename(copy)
+    return copy
 
 
 def _one(objects: Iterable[Object], kind: str, name: str) -> Object:

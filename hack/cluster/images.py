@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,24 +61,49 @@ class Image:
     name: str
     """With its tag."""
     dockerfile: Path
-    sources: tuple[str, ...]
-    """What it is made of, by paths in the clone: when nothing of it has changed, nothing is built."""
 
 
 def ours(version: str, models: Iterable[str]) -> list[Image]:
-    shared = ("predictors/__init__.py", "predictors/runtime")
-    found = [
-        Image(
-            f"quintet/gateway:{version}", ROOT / "gateway/Dockerfile", ("gateway", "requirements/gateway.txt")
-        )
+    folders = {"gateway": "gateway"}
+    folders |= {model.replace("_", "-"): f"predictors/{model}" for model in models}
+    folders["demo-models"] = "hack/demo_image"
+    return [
+        Image(f"quintet/{name}:{version}", ROOT / folder / "Dockerfile") for name, folder in folders.items()
     ]
-    for model in models:
-        name = model.replace("_", "-")
-        sources = (*shared, f"predictors/{model}", f"requirements/{name}.txt")
-        found.append(Image(f"quintet/{name}:{version}", ROOT / f"predictors/{model}/Dockerfile", sources))
-    demo = (".local/demo-models", "hack/demo_image")
-    found.append(Image(f"quintet/demo-models:{version}", ROOT / "hack/demo_image/Dockerfile", demo))
-    return found
+
+
+def inputs(dockerfile: Path) -> list[str]:
+    """What it copies from the clone."""
+    text = re.sub(r"\\\n", " ", dockerfile.read_text())
+    copies = [line.split()[1:] for line in text.splitlines() if line.startswith("COPY ")]
+    return [
+        word
+        for words in copies
+        if not any(word.startswith("--from=") for word in words)
+        for word in words[:-1]
+        if not word.startswith("--")
+    ]
+
+
+def state(image: Image, base: str = BASE_IMAGE, root: Path = ROOT) -> str:
+    """Of all that it is made of: while it is the same, nothing is built."""
+    files = [image.dockerfile, root / ".dockerignore", *(root / name for name in inputs(image.dockerfile))]
+    return _digest(files, base)
+
+
+def told(image: Image, commit: str) -> list[str]:
+    """The builder's flags for what the image says of itself."""
+    version = image.name.rpartition(":")[2]
+    return ["--build-arg", f"VERSION={version}", "--build-arg", f"REVISION={commit}"]
+
+
+def revision(root: Path = ROOT) -> str:
+    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 SYSTEM = {
@@ -106,8 +133,8 @@ def push_prometheus(say: Callable[[str], None]) -> str:
     """Debian's, for the tests; its name."""
     name = "quintet-cluster/prometheus:debian"
     program = need("prometheus")
-    state = _digest([program])
-    if not _stamp(name, state):
+    made_of = _digest([program], BASE_IMAGE)
+    if not _stamp(name, made_of):
         _base(say)
         with tempfile.TemporaryDirectory(dir=HOME) as folder:
             shutil.copyfile(program, Path(folder) / "prometheus")
@@ -115,14 +142,15 @@ def push_prometheus(say: Callable[[str], None]) -> str:
             lines = [f"FROM {BASE_IMAGE}", "COPY prometheus /usr/bin/", "USER 65532:65532"]
             (Path(folder) / "Dockerfile").write_text("\n".join([*lines, 'ENTRYPOINT ["prometheus"]', ""]))
             _buildah("bud", "--quiet", "--isolation", "chroot", "--tag", f"localhost/{name}", folder)
-        _push(name, state)
+        _push(name, made_of)
     return name
 
 
 def push_ours(images: Iterable[Image], say: Callable[[str], None]) -> None:
+    commit = revision()
     for image in images:
-        state = _digest([image.dockerfile, *(ROOT / source for source in image.sources)])
-        if _stamp(image.name, state):
+        found = state(image)
+        if _stamp(image.name, found):
             continue
         _base(say)
         say(f"building {image.name}")
@@ -131,9 +159,10 @@ def push_ours(images: Iterable[Image], say: Callable[[str], None]) -> None:
             "--force-rm",  # else the last stage leaves a container behind, and the image cannot be removed
             *("--volume", f"{BUNDLE}:{BUNDLE}:ro", "--build-arg", f"BASE_IMAGE={BASE_IMAGE}"),
             *("--ignorefile", str(ROOT / ".dockerignore"), "--file", str(image.dockerfile)),
+            *told(image, commit),
             *("--tag", f"localhost/{image.name}", str(ROOT)),
         )
-        _push(image.name, state)
+        _push(image.name, found)
 
 
 def unmount() -> None:
@@ -174,10 +203,19 @@ def _base(say: Callable[[str], None]) -> None:
 
 
 def _push_static(name: str, program: Path, say: Callable[[str], None]) -> None:
-    state = _digest([program])
-    if _stamp(name, state):
+    made_of = _digest([program])
+    if _stamp(name, made_of):
         return
     say(f"packing {name}")
+    with static_context(name, program) as folder:
+        _buildah("bud", "--quiet", "--isolation", "chroot", "--tag", f"localhost/{name}", str(folder))
+    _push(name, made_of)
+
+
+@contextlib.contextmanager
+def static_context(name: str, program: Path) -> Iterator[Path]:
+    """A folder to build the image of one static program in."""
+    HOME.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=HOME) as folder:
         shutil.copyfile(program, Path(folder) / "program")
         (Path(folder) / "program").chmod(0o755)
@@ -187,25 +225,24 @@ def _push_static(name: str, program: Path, say: Callable[[str], None]) -> None:
         lines = ["FROM scratch", f"COPY program /{entry}", "COPY --chown=65532:65532 tmp /tmp"]
         lines += ["USER 65532:65532" if entry != "coredns" else "USER 0:0", f'ENTRYPOINT ["/{entry}"]', ""]
         (Path(folder) / "Dockerfile").write_text("\n".join(lines))
-        _buildah("bud", "--quiet", "--isolation", "chroot", "--tag", f"localhost/{name}", folder)
-    _push(name, state)
+        yield Path(folder)
 
 
-def _push(name: str, state: str) -> None:
+def _push(name: str, made_of: str) -> None:
     _buildah("push", "--quiet", "--tls-verify=false", f"localhost/{name}", f"docker://{REGISTRY_HOST}/{name}")
     # The tag is the same, so the node would keep what it has; the next pod is to have this one.
     node.inside("ctr", "-n", "k8s.io", "images", "rm", f"docker.io/{name}")
     STAMPS.mkdir(exist_ok=True)
-    (STAMPS / name.replace("/", "_")).write_text(state)
+    (STAMPS / name.replace("/", "_")).write_text(made_of)
 
 
-def _stamp(name: str, state: str) -> bool:
+def _stamp(name: str, made_of: str) -> bool:
     file = STAMPS / name.replace("/", "_")
-    return file.exists() and file.read_text() == state
+    return file.exists() and file.read_text() == made_of
 
 
-def _digest(paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
+def _digest(paths: Iterable[Path], *words: str) -> str:
+    digest = hashlib.sha256("\0".join(words).encode())
     for path in paths:
         for file in [path] if path.is_file() else sorted(path.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:

@@ -6,6 +6,7 @@ import re
 import shlex
 
 import pytest
+import yaml
 
 from gateway.__main__ import app
 from hack.helm import helm
@@ -60,6 +61,31 @@ def test_the_token_s_command_is_one_of_the_gateway_s() -> None:
 
 def test_where_no_secret_signs_no_token_is_promised() -> None:
     assert "gateway token" not in notes("company")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_token_that_calls_carry_is_set_before(case: str) -> None:
+    before, _, calls = notes(case).partition("\nCall:\n")
+    assert "$TOKEN" in calls
+    assert any(command[0].startswith("TOKEN=") for command in commands(before))
+
+
+@pytest.mark.parametrize("case", ["company", "keda"])
+def test_where_no_secret_signs_it_is_said_whom_to_ask_and_for_what(case: str) -> None:
+    before, _, _ = notes(case).partition("\nCall:\n")
+    (config,) = (
+        c["data"]
+        for c in kind(render(*case_flags(case)), "ConfigMap").values()
+        if "gateway.yaml" in c["data"]
+    )
+    (issuer,) = yaml.safe_load(config["gateway.yaml"])["issuers"]
+    for what in (issuer["issuer"], *issuer["audiences"], "infer:*", "read:models"):
+        assert what in before
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_test_is_offered_where_there_is_one(case: str) -> None:
+    assert ("helm test" in notes(case)) == ("quintet-test" in kind(render(*case_flags(case)), "Pod"))
 
 
 def test_demo_weights_are_called_so() -> None:

@@ -155,6 +155,78 @@ def test_only_the_gateway_and_prometheus_reach_a_predictor(case: str) -> None:
         assert {port["port"] for port in metrics["ports"]} <= {"http1", "consumer"}, "metrics and no more"
 
 
+def peers_of(policy: Object, port: str) -> list[Object]:
+    """Who may come in on that port."""
+    rules = [rule for rule in policy["spec"]["ingress"] if {"port": port} in rule["ports"]]
+    return [peer for rule in rules for peer in rule.get("from", [])]
+
+
+def test_helm_test_may_call_a_gateway_whose_callers_are_named() -> None:
+    named = "networkPolicy.clients[0].namespaceSelector.matchLabels.team=search"
+    objects = render("--set", named)
+    (labels,) = (labels for name, _, labels in pod_specs(objects) if name.endswith("-test"))
+    peers = peers_of(kind(objects, "NetworkPolicy")["quintet-gateway"], "http")
+    assert {"namespaceSelector": {"matchLabels": {"team": "search"}}} in peers
+    assert any(selects(peer["podSelector"], labels) for peer in peers if "podSelector" in peer)
+    everybody = kind(render(), "NetworkPolicy")["quintet-gateway"]
+    assert peers_of(everybody, "http") == [], "where nobody is named everybody may"
+
+
+def ports_out(model: str, *values: str) -> set[int]:
+    """Beside those of DNS."""
+    flags = [flag for value in values for flag in ("--set", value)]
+    policy = kind(render(*flags), "NetworkPolicy")[model]
+    return {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} - {53}
+
+
+@pytest.mark.parametrize(
+    ("brokers", "ports"),
+    [
+        ("kafka.streaming.svc:9092", {9092}),
+        ("kafka-0:9094\\,kafka-1:9095", {9094, 9095}),
+        ("[fd00::1]:9093", {9093}),
+    ],
+)
+def test_brokers_are_reached_on_their_own_ports(brokers: str, ports: set[int]) -> None:
+    assert ports_out("gpt4-nano", f"kafka.brokers={brokers}") == {443, *ports}
+
+
+@pytest.mark.parametrize(
+    ("uri", "ports"),
+    [
+        ("hf://openai-community/gpt2", {443}),
+        ("s3://models/gpt2", {443}),
+        ("https://models.example.com/gpt2.tar", {443}),
+        ("https://models.example.com:8443/gpt2.tar", {8443}),
+        ("http://models.example.com/gpt2.tar", {80}),
+        ("http://models.example.com:9000/gpt2.tar", {9000}),
+        ("pvc://models/gpt2", set()),
+        ("oci://registry.example.com:5000/gpt2", set()),
+    ],
+)
+def test_weights_are_fetched_from_the_port_that_they_are_on(uri: str, ports: set[int]) -> None:
+    """The kubelet fetches what is in a volume or an image; everything else a container of the pod."""
+    assert (
+        ports_out(
+            "gpt2",
+            "profile=cpu",
+            "models.multitask_nlp.weights.included=true",
+            f"models.gpt2.weights.uri={uri}",
+        )
+        == ports
+    )
+
+
+def test_an_object_store_on_a_port_of_its_own_is_reached() -> None:
+    """s3:// does not say where: KServe reads the endpoint from the Secret."""
+    given = (
+        "profile=cpu",
+        "models.multitask_nlp.weights.included=true",
+        "models.gpt2.weights.uri=s3://models/gpt2",
+    )
+    assert ports_out("gpt2", *given, "models.gpt2.weights.port=9000") == {9000}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_load_goes_before_a_replica_does(case: str) -> None:
     """A replica is not given up sooner than another one would take to load."""
@@ -227,6 +299,31 @@ def test_a_consumer_stands_beside_its_predictor_where_there_are_brokers() -> Non
     assert env(consumer)["QUINTET_TRITON_URL"] == f"localhost:{port}"
     alone = kind(render(), "InferenceService")["gpt4-nano"]["spec"]["predictor"]["containers"]
     assert len(alone) == 1, "without brokers there is nothing to take"
+
+
+def annotated(objects: list[Object]) -> set[tuple[str, int]]:
+    """Where a Prometheus that goes by prometheus.io/* asks: names of containers' ports with their numbers."""
+    found: set[tuple[str, int]] = set()
+    for name, isvc in kind(objects, "InferenceService").items():
+        owners = [
+            isvc,
+            *(s for s in kind(objects, "Service").values() if name in s["spec"]["selector"].get("app", "")),
+        ]
+        for owner in owners:
+            annotations = owner["metadata"].get("annotations", {})
+            if annotations.get("prometheus.io/scrape") == "true":
+                assert annotations["prometheus.io/path"] == "/metrics"
+                port = int(annotations["prometheus.io/port"])
+                for container in isvc["spec"]["predictor"]["containers"]:
+                    found |= {(p["name"], port) for p in container["ports"] if p["containerPort"] == port}
+    return found
+
+
+def test_by_annotations_a_consumer_is_scraped_beside_its_predictor() -> None:
+    """A pod's annotations have room for one port; the consumer's stands on a Service."""
+    assert annotated(render(*case_flags("everything"))) == {("http1", 8080), ("consumer", 8008)}
+    assert annotated(render()) == {("http1", 8080)}
+    assert annotated(render(*case_flags("everything"), "--set", "metrics.annotations=false")) == set()
 
 
 def test_keda_goes_by_the_lag_of_the_consumer_s_group() -> None:

@@ -21,8 +21,10 @@ from typing import Any
 import httpx
 import pytest
 
+from hack.cluster import kind
 from hack.cluster.__main__ import ADDONS, chart_models, down, up
 from hack.cluster.kube import Kube, until
+from hack.cluster.places import KUBECONFIG
 from hack.local_stack import hints
 from tests.cluster.traffic import Traffic
 from tests.support.charts import CHART, ROOT, Object
@@ -98,10 +100,22 @@ class Release:
         metadata = {"name": name, "namespace": self.namespace}
         self.kube.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}])
 
-    def traffic(self, model: str, rate: float = 5.0) -> Traffic:
+    def traffic(self, model: str, rate: float = 5.0, spread: bool = False) -> Traffic:
         """Open-loop load of the model's example."""
         example = examples(model)["v1"]
-        return Traffic(self.address, example["path"], example["body"], self.token(), rate)
+        return Traffic(self.address, example["path"], example["body"], self.token(), rate, spread)
+
+    def known(self, model: str) -> list[int]:
+        """How many replicas of it each gateway knows, by its own metrics."""
+        found: list[int] = []
+        for gateway in self.replicas("gateway"):
+            pod = f"/api/v1/namespaces/{self.namespace}/pods/{gateway['metadata']['name']}:9903"
+            said = self.kubectl("get", "--raw", f"{pod}/proxy/metrics")
+            count = re.search(
+                rf'^envoy_cluster_membership_total{{[^}}]*"{model}"[^}}]*}} (\d+)$', said, re.MULTILINE
+            )
+            found.append(int(count[1]) if count else 0)
+        return found
 
     def replicas(self, component: str) -> list[Object]:
         """The pods that are not about to end."""
@@ -149,6 +163,8 @@ def examples(model: str) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def bare() -> Kube:
     """Kubernetes and its DNS."""
+    if kind.available():
+        pytest.exit(kind.NO_TESTS, returncode=1)
     if not KEEP:
         down()
     FIGURES.parent.mkdir(exist_ok=True)
@@ -180,10 +196,8 @@ def gpu_nodes(kube: Kube) -> None:
 def namespace(kube: Kube) -> str:
     """New, and under Pod Security `restricted`."""
     kube.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
-    enforce = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kube.apply(
-        [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": enforce}}]
-    )
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    kube.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}])
     until(lambda: kube.answers("-n", NAMESPACE, "get", "serviceaccount", "default"), 30, "the namespace")
     return NAMESPACE
 
@@ -204,23 +218,29 @@ def release(kube: Kube, namespace: str) -> Release:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """What a failure leaves to be read: the state and the words of every pod."""
+    """What a failure leaves to be read, that of an install too: the state and the words of every pod."""
     outcome = yield
     report = outcome.get_result()  # pyright: ignore[reportAttributeAccessIssue]
-    if report.failed and (kube := getattr(item, "funcargs", {}).get("kube")):
-        _keep_logs(kube, LOGS / item.name)
+    if report.failed and KUBECONFIG.exists():
+        _keep_logs(Kube(), LOGS / item.name)
 
 
 def _keep_logs(kube: Kube, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+
+    def said(*command: str) -> str:
+        return kube.kubectl(*command, "--request-timeout=20s", check=False)
+
     for name, command in {
         "objects": ("get", "inferenceservices,deployments,pods,hpa,events", "-A", "-o", "wide"),
-        "pods": ("describe", "pods", "-n", NAMESPACE),
-        "services": ("get", "inferenceservices", "-n", NAMESPACE, "-o", "yaml"),
+        "pods": ("describe", "pods", "-A"),
+        "services": ("get", "inferenceservices", "-A", "-o", "yaml"),
     }.items():
-        (folder / f"{name}.txt").write_text(kube.kubectl(*command, check=False))
-    pods = json.loads(kube.kubectl("get", "pods", "-n", NAMESPACE, "-o", "json"))
+        (folder / f"{name}.txt").write_text(said(*command))
+    pods = json.loads(said("get", "pods", "-A", "-o", "json") or '{"items": []}')
     for pod in pods["items"]:
-        name = pod["metadata"]["name"]
-        said = kube.kubectl("logs", "-n", NAMESPACE, name, "--all-containers", "--tail=500", check=False)
-        (folder / f"{name}.log").write_text(said)
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        asked = ("logs", "-n", namespace, name, "--all-containers", "--ignore-errors", "--tail=500")
+        (folder / f"{namespace}.{name}.log").write_text(said(*asked))
+        if any(one["restartCount"] for one in pod["status"].get("containerStatuses", [])):
+            (folder / f"{namespace}.{name}.previous.log").write_text(said(*asked, "--previous"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from typing import Any
 
 import grpc
@@ -35,9 +37,34 @@ def test_everything_is_ready(release: Release) -> None:
         assert found["status"]["url"]
 
 
+def warnings(release: Release, found: dict[str, Any]) -> str:
+    """What the API server says to whoever creates a Deployment like this one."""
+    again = {"name": "again", "namespace": release.namespace, "labels": found["metadata"].get("labels", {})}
+    given = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": again, "spec": found["spec"]}
+    done = subprocess.run(
+        ["kubectl", "create", "--dry-run=server", "-f", "-"],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=True,
+        env=release.kube.environ,
+        timeout=60,
+    )
+    return done.stderr
+
+
 def test_the_namespace_enforces_restricted_and_no_pod_warns(release: Release) -> None:
     labels = release.kube.get("namespace", release.namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    deployments = release.get("deployments")["items"]
+    assert len(deployments) == len(MODELS) + 1
+    assert [said for found in deployments if "PodSecurity" in (said := warnings(release, found))] == []
+    deployments[0]["spec"]["template"]["spec"].pop("securityContext")
+    deployments[0]["spec"]["template"]["spec"]["hostNetwork"] = True
+    assert "would violate PodSecurity" in warnings(release, deployments[0]), "it would be said"
+
+
+def test_pods_run_as_nobody_and_have_no_token(release: Release) -> None:
     for pod in release.get("pods")["items"]:
         assert pod["spec"]["securityContext"]["runAsUser"] == 65532
         assert pod["spec"]["automountServiceAccountToken"] is False
@@ -98,6 +125,22 @@ def test_an_example_is_answered_through_a_forwarded_port(release: Release, model
     with release.forwarded() as address:
         answer = httpx.post(address + example["path"], json=example["body"], headers=headers, timeout=60)
     assert answer.is_success, answer.text
+
+
+@pytest.mark.skipif("gpt4_nano" not in MODELS, reason="gpt4_nano is not served in this run")
+def test_an_answer_is_streamed_through_a_forwarded_port(release: Release) -> None:
+    headers = {"authorization": f"Bearer {release.token('infer:gpt4_nano')}"}
+    path, body = "/v2/models/gpt4_nano/generate_stream", {"prompt": "What is machine learning?"}
+    with (
+        release.forwarded() as address,
+        httpx.stream("POST", address + path, json=body, headers=headers, timeout=60) as answer,
+    ):
+        assert answer.status_code == 200, answer.read()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
+    assert len(events) > 1
+    assert "".join(event["response"] for event in events)
+    assert events[-1]["finish_reason"]
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -29,7 +29,7 @@ def piped(release: Release, tmp_path: Path) -> Iterator[Release]:
     broker.start()
     try:
         before = release.replicas("gpt4-nano")
-        release.upgrade("--set", f"kafka.brokers={broker.bootstrap}", "--set", f"kafka.port={broker.port}")
+        release.upgrade("--set", f"kafka.brokers={broker.bootstrap}")
         until(lambda: release.gone(before), 300, "the replica without a consumer is gone")
         release.ready()
         yield release

@@ -32,6 +32,14 @@ class Report:
         """Of those that failed."""
         return f"{self.failed} of {len(self.outcomes)}"
 
+    def failures(self) -> list[float]:
+        """When those that failed began."""
+        return sorted(at for at, outcome in self.outcomes if outcome != 200)
+
+    def begun(self, since: float, until: float) -> int:
+        """How many began in that time."""
+        return sum(since <= at <= until for at, _ in self.outcomes)
+
     @property
     def longest_outage(self) -> float:
         """Seconds from a failure to the next answer, or to the last call where there is none."""
@@ -47,11 +55,23 @@ class Report:
 
 
 class Traffic:
-    """``with Traffic(...) as traffic:`` runs it beside what the block does; then ``traffic.report``."""
+    """``with Traffic(...) as traffic:`` runs it beside what the block does; then ``traffic.report``.
 
-    def __init__(self, address: str, path: str, body: dict[str, Any], token: str, rate: float = 10.0) -> None:
+    A connection is kept and leads to one gateway; ``spread``: each request has its own, to any of them.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        path: str,
+        body: dict[str, Any],
+        token: str,
+        rate: float = 10.0,
+        spread: bool = False,
+    ) -> None:
         self._url, self._body, self._rate = address + path, body, rate
         self._headers = {"authorization": f"Bearer {token}"}
+        self._kept = 0 if spread else None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="traffic")
         self.report = Report()
@@ -65,7 +85,7 @@ class Traffic:
         self._thread.join()
 
     async def _run(self) -> None:
-        limits = httpx.Limits(max_connections=500)
+        limits = httpx.Limits(max_connections=500, max_keepalive_connections=self._kept)
         client = httpx.AsyncClient(headers=self._headers, timeout=60, limits=limits)
         async with client, asyncio.TaskGroup() as group:
             due = time.monotonic()

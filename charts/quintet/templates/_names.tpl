@@ -51,5 +51,16 @@ imagePullSecrets:
 {{/* The port of an http(s) address */}}
 {{- define "quintet.urlPort" -}}
 {{- $url := urlParse . -}}
-{{- if contains ":" $url.host }}{{ $url.host | splitList ":" | last }}{{ else }}{{ eq $url.scheme "http" | ternary 80 443 }}{{ end -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (eq $url.scheme "http" | ternary "80" "443") -}}
+{{- end }}
+
+{{/* (weights): the port that a container of the pod fetches them from; nothing where the kubelet brings them */}}
+{{- define "quintet.weightsPort" -}}
+{{- if .port -}}
+{{ .port }}
+{{- else if regexMatch "^https?://" .uri -}}
+{{ include "quintet.urlPort" .uri }}
+{{- else if and .uri (not (regexMatch "^(pvc|oci)://" .uri)) -}}
+443
+{{- end }}
 {{- end }}

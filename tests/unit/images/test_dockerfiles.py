@@ -8,6 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from tests.support.charts import CASES, CHART, case_flags, containers, pod_specs, render
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILES = sorted(
@@ -71,6 +74,13 @@ def copied(found: list[Instruction]) -> set[str]:
     }
 
 
+def builds(file: Path) -> dict[str, str]:
+    """The commands that its first lines say, by the image they make."""
+    head = " ".join(line.lstrip("# ") for line in file.read_text().partition("\nARG ")[0].splitlines())
+    commands = re.findall(r"docker build .*? \.(?=\s|$)", re.sub(r"\\ ", "", head))
+    return {command.split()[command.split().index("-t") + 1]: command for command in commands}
+
+
 def test_there_are_dockerfiles() -> None:
     assert {"gateway", "hack/demo_image", "predictors/gpt2", "predictors/gpt4_nano"} <= set(IDS)
 
@@ -80,6 +90,22 @@ def test_what_is_copied_is_there_and_reaches_the_build(file: Path) -> None:
     for source in copied(instructions(file)):
         assert source in MADE or (ROOT / source).exists(), source
         assert not ignored(source), f"{source} is in .dockerignore"
+
+
+def test_every_image_that_the_chart_names_is_made_by_a_command_that_a_dockerfile_says() -> None:
+    ours = [case for case in CASES if case != "company"]  # which has a registry and tags of its own
+    used = {
+        container["image"]
+        for flags in ([], *(case_flags(case) for case in ours))
+        for _, spec, _ in pod_specs(render(*flags))
+        for container in containers(spec)
+    }
+    assert used == {image for file in DOCKERFILES for image in builds(file)}
+
+
+def test_how_to_says_how_the_image_for_cards_is_made() -> None:
+    said = re.sub(r"[\\\s]+", " ", (ROOT / "docs" / "how-to" / "gpu-nodes.md").read_text())
+    assert builds(ROOT / "predictors/text_evaluator/Dockerfile")["quintet/text-evaluator-cuda:0.1.0"] in said
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
@@ -117,6 +143,8 @@ def test_the_image_says_what_it_is(file: Path) -> None:
     labels = " ".join(rest for word, rest in shipped(file) if word == "LABEL")
     for name in ("title", "description", "version", "revision", "licenses"):
         assert f"org.opencontainers.image.{name}=" in labels
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert ("ARG", f"VERSION={version}") in shipped(file), "what it is told where nobody says otherwise"
 
 
 @pytest.mark.parametrize(
