@@ -19,7 +19,16 @@ from redis.exceptions import RedisError
 
 from predictors.runtime.errors import LoadError
 from predictors.runtime.redis import connect
-from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State, ended_event, recorded
+from predictors.text_evaluator.jobs.model import (
+    Event,
+    Finished,
+    Job,
+    NewJob,
+    State,
+    ended_event,
+    recorded,
+    unfinished,
+)
 from predictors.text_evaluator.jobs.scripts import (
     CLAIM,
     CREATE,
@@ -144,8 +153,15 @@ class RedisStore:
         for job_id, raw, indexes in claimed:
             job = _job(job_id.decode(), _pairs(raw))
             assert job is not None
-            claims.append(Claim(job, sorted(map(int, indexes))))
+            claims.append(Claim(job, await self._unfinished(job, sorted(map(int, indexes)))))
         return claims
+
+    async def _unfinished(self, job: Job, waiting: Sequence[int]) -> list[int]:
+        if len(waiting) == job.total - job.done:
+            return list(waiting)
+        async with _answering():
+            rows = await self._redis.lrange(_key("results", job.id), 0, -1)
+        return unfinished(job, waiting, {orjson.loads(row)["index"] for row in rows})
 
     async def renew(self, job_ids: Sequence[str]) -> set[str]:
         async with _answering():
@@ -167,11 +183,7 @@ class RedisStore:
                 job = await self.get(job_id)
                 if job is None or job.state is State.CANCELLED:
                     return None
-                waiting = [b"0"] * len(rows)
-                if rows:
-                    names = [str(one.index) for one in rows]
-                    waiting = await self._redis.hmget(_key("items", job_id), names)
-                new = [one for one, text in zip(rows, waiting, strict=True) if text is not None]
+                new = await self._without_outcome(job, rows)
                 if job.state.ended:
                     return job if not new else None
                 made = recorded(job, new, worked, 0.0)
@@ -189,6 +201,16 @@ class RedisStore:
                 if said == b"ok":
                     return made.job
                 # Otherwise somebody was quicker; look again.
+
+    async def _without_outcome(self, job: Job, rows: Sequence[Finished]) -> list[Finished]:
+        if not rows:
+            return []
+        items = _key("items", job.id)
+        texts = await self._redis.hmget(items, [str(one.index) for one in rows])
+        if None not in texts:
+            return list(rows)
+        waiting = await self._unfinished(job, [int(name) for name in await self._redis.hkeys(items)])
+        return [one for one in rows if one.index in waiting]
 
     async def expire(self, ttl: float) -> int:
         async with _answering():

@@ -48,7 +48,7 @@ class Claim:
 
     job: Job
     open: Sequence[int]
-    """Indexes of the texts without an outcome, in order."""
+    """Indexes of the texts without an outcome, in order; of those that are lost too."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ class JobStore(Protocol):
 
     async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
         """Outcomes of texts, ``worked`` seconds after the last ones; those that have one keep it.
+
+        A text that is neither there nor has an outcome was lost, and gets the one it is given.
 
         None: the job is not this worker's any more, and nothing was recorded.
         """

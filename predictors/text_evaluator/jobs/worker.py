@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from predictors.text_evaluator.evaluation import ENGINE, EngineLost, ItemError, Outcome
+from predictors.text_evaluator.evaluation import ENGINE, LOST, EngineLost, ItemError, Outcome
 from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.jobs.fairness import FairQueue
 from predictors.text_evaluator.jobs.model import LAST, Event, Finished, Job
@@ -28,6 +28,8 @@ ENDING = 3.0
 """Seconds that texts in the engine have to finish when the worker is to end."""
 COUNTING = 2.0
 """Seconds between two looks at the totals."""
+_TRIES = (0.0, 0.2, 1.0)
+"""Seconds before each try to read a text that the store has and cannot give."""
 Answer = TypeVar("Answer")
 
 
@@ -193,16 +195,14 @@ class Worker:
         finally:
             self._free += 1
             self._work.set()
-        if finished is not None:
-            text.held.finished.append(finished)
-            self._flush_soon(text.held)
+        text.held.finished.append(finished)
+        self._flush_soon(text.held)
 
-    async def _finish(self, text: _Text) -> Finished | None:
-        """None: the text is there no more. Raises EngineLost."""
-        job_id = text.held.job.id
-        fields = await _insist(lambda: self._store.fields(job_id, text.index))
+    async def _finish(self, text: _Text) -> Finished:
+        """Raises EngineLost."""
+        fields = await self._read(text)
         if fields is None:
-            return None
+            return Finished(text.index, "", ItemError("lost", LOST))
         with self._rate.running():
             try:
                 outcome = await self._mark(fields)
@@ -212,6 +212,17 @@ class Worker:
                 log_fault(logger, "A text could not be marked.", error)
                 outcome = ItemError("engine", ENGINE)
         return Finished(text.index, fields["id_alumno"], outcome)
+
+    async def _read(self, text: _Text) -> dict[str, str] | None:
+        """The text as it was posted. None: it is not there, or not to be read, however often one asks."""
+        for pause in _TRIES:
+            await asyncio.sleep(pause)
+            try:
+                fields = await _insist(lambda: self._store.fields(text.held.job.id, text.index))
+                return None if fields is None else {"id_alumno": "", **fields}
+            except Exception as error:
+                log_fault(logger, "A text could not be read from the job store.", error)
+        return None
 
     # -- keeping
 
