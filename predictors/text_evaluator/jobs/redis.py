@@ -39,7 +39,15 @@ from predictors.text_evaluator.jobs.scripts import (
     RENEW,
     SHARE,
 )
-from predictors.text_evaluator.jobs.store import Claim, Listener, Quota, Refused, StoreUnavailable, Totals
+from predictors.text_evaluator.jobs.store import (
+    LOOKS,
+    Claim,
+    Listener,
+    Quota,
+    Refused,
+    StoreUnavailable,
+    Totals,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +59,11 @@ _RETRY = 0.5  # seconds
 
 
 class RedisStore:
+    """``lease``: seconds within which a silent worker's jobs are another's, who looks LOOKS times in it."""
+
     def __init__(self, url: str, password: str = "", *, lease: float, timeout: float = 5.0) -> None:
         self._worker = os.urandom(8).hex()
-        self._lease = int(lease * 1000)
+        self._lease = int(lease * 1000 * (LOOKS - 1) / LOOKS)
         self._timeout = timeout
         self._redis = connect(url, password=password, timeout=timeout)
         script = self._redis.register_script

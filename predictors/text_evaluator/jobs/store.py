@@ -60,6 +60,10 @@ class Totals:
     """Texts without an outcome, of all jobs: what a worker more would help with."""
 
 
+LOOKS = 4
+"""Times in a lease that a worker looks. What it holds is its own for one look less than the lease, so that
+another, who looks as often, has found it when the lease is over."""
+
 Listener = Callable[[str, Sequence[Event]], None]
 """Told of a job's id and its new events; without events: look at the job, it may have ended or gone."""
 

@@ -15,7 +15,7 @@ from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.jobs.fairness import FairQueue
 from predictors.text_evaluator.jobs.model import LAST, Event, Finished, Job
 from predictors.text_evaluator.jobs.rate import Rate
-from predictors.text_evaluator.jobs.store import JobStore, StoreUnavailable, Totals
+from predictors.text_evaluator.jobs.store import LOOKS, JobStore, StoreUnavailable, Totals
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ class _Text:
 
 
 class Worker:
-    """``slots``: texts in the engine at a time; ``lease``: seconds the store believes in a silent worker;
-    ``leaving``: seconds that its end may take in all."""
+    """``slots``: texts in the engine at a time; ``lease``: seconds within which a silent worker's jobs are
+    another's; ``leaving``: seconds that its end may take in all."""
 
     def __init__(
         self,
@@ -133,13 +133,15 @@ class Worker:
         while not self._closing:
             self._news.clear()
             async with _going_on():
+                # In this order: who is silent must not count as a worker longer than its jobs are its own.
+                share = await self._store.share()
                 await self._renew()
-                await self._take_share()
+                await self._take(share)
                 if time.monotonic() - cleaned >= self._cleanup:
                     cleaned = time.monotonic()
                     await self._store.expire(self._ttl)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(self._lease / 3, self._cleanup)):
+                async with asyncio.timeout(min(self._lease / LOOKS, self._cleanup)):
                     await self._news.wait()
 
     async def _count(self) -> None:
@@ -148,9 +150,8 @@ class Worker:
                 self._on_totals(await self._store.totals())
             await asyncio.sleep(COUNTING)
 
-    async def _take_share(self) -> None:
+    async def _take(self, share: int) -> None:
         """As many jobs as are our part: no fewer, so that each has its turns, and no more, for the others."""
-        share = await self._store.share()
         staying = [held for held in self._held.values() if not held.leaving]
         for held in staying[share:]:
             self._let_go(held)

@@ -410,6 +410,30 @@ async def test_a_silent_replica_loses_its_jobs_and_can_record_no_more(redis: Red
     await other.close()
 
 
+@pytest.mark.parametrize("behind", [0.45, 0.6])
+async def test_a_silent_replicas_job_is_anothers_within_the_lease_whenever_that_one_looks(
+    redis: RedisServer, behind: float
+) -> None:
+    lease, engine = 2.0, Engine()
+    silent, other = (RedisStore(redis.url, lease=lease) for _ in range(2))
+    await silent._redis.flushall()
+    replica = Followed(other)
+    await silent.open(lambda _, __: None)
+    await other.open(replica.hear)
+    job_id = await replica.post(1)
+    await silent.share()
+    await silent.claim(1)
+    claimed = time.monotonic()
+    await asyncio.sleep(behind)
+    async with replica.worker(engine.mark, lease=lease):
+        await engine.until(lambda: bool(engine.begun))
+        # Looks a third of a lease apart, at a key that lives for all of it, would be 0.45 and 0.6 s late.
+        assert time.monotonic() - claimed < lease + 0.3
+        await replica.ended(job_id)
+    await silent.close()
+    await other.close()
+
+
 async def test_a_server_that_goes_and_comes_back_costs_nothing(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     store = RedisStore(server.url, lease=1.0, timeout=1.0)
