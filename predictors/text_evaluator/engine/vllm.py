@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from predictors.runtime.cpus import available_cpus
@@ -26,7 +25,6 @@ from predictors.text_evaluator.evaluation import (
     ENGINE,
     LENGTH,
     EngineLost,
-    Evaluation,
     ItemError,
     read_answer,
 )
@@ -108,8 +106,6 @@ class VllmEngine:
             outcome = ItemError("length", LENGTH)
         else:
             outcome = ItemError("engine", ENGINE)
-        if reading.truncated and isinstance(outcome, Evaluation):
-            outcome = replace(outcome, truncated=True)
         cached = output.num_cached_tokens or 0
         return Marked(outcome, len(reading.ids), cached, len(completion.token_ids))
 
