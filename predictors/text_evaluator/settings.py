@@ -101,7 +101,7 @@ class TextEvaluatorSettings(RuntimeSettings):
     )
     """Estimate until there is a measured rate (``TIME_ESTIMATION_PER_ITEM``)."""
     lease: float = Field(30.0, gt=0.5)
-    """Seconds after which the job of a replica that was not heard of is another one's (Redis)."""
+    """Seconds within which the jobs of a replica that was not heard of are another one's (Redis)."""
     heartbeat: float = Field(10.0, gt=0)
     """Seconds of silence after which a stream sends a comment."""
 
