@@ -7,7 +7,6 @@ import random
 import time
 import uuid
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,11 @@ def run_until(address: str, events: int | None, then: float = 0.0) -> bool:
     worker = FORKS.Process(target=job_worker.run, args=(address, LEASE, tell))
     worker.start()
     tell.close()  # so that it ends for us when the worker does
+    ended, told = False, 0
     with heard:
-        for number in count(1):
+        while not ended and told != events:
             ended = heard.recv() == "complete"
-            if ended or number == events:
-                break
+            told += 1
         time.sleep(then)
         worker.kill()
         worker.join()
