@@ -51,8 +51,7 @@ class VllmEngine:
         progress("reading the weights' checksum")
         self._checksum = checksum(settings.model_dir)
         # Whatever is set by hand goes first: vLLM has far more switches than we have settings.
-        threads = settings.threads or available_cpus()
-        for name, value in environment(settings, threads).items():
+        for name, value in environment(settings, available_cpus()).items():
             os.environ.setdefault(name, value)
         progress("importing vLLM (up to 30 s)")
         # Only here: it takes long, and the rest of the model does without.

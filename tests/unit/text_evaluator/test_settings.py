@@ -120,8 +120,15 @@ def test_a_cpu_computes_in_full_and_has_a_cache_of_its_own_size(monkeypatch: pyt
 
 def test_vllm_is_told_to_call_nobody_and_to_log_no_text() -> None:
     told = environment(settings_of(), 2)
-    assert (told["HF_HUB_OFFLINE"], told["VLLM_NO_USAGE_STATS"], told["OMP_NUM_THREADS"]) == ("1", "1", "2")
+    assert (told["HF_HUB_OFFLINE"], told["VLLM_NO_USAGE_STATS"]) == ("1", "1")
     assert engine_arguments(settings_of(), "cpu")["enable_log_requests"] is False
+
+
+@pytest.mark.parametrize(
+    ("values", "cpus", "threads"), [({}, 1, "1"), ({}, 2, "1"), ({}, 8, "7"), ({"threads": 8}, 8, "8")]
+)
+def test_one_cpu_is_left_to_those_who_do_not_compute(values: dict[str, int], cpus: int, threads: str) -> None:
+    assert environment(settings_of(**values), cpus)["OMP_NUM_THREADS"] == threads
 
 
 def test_blocks_on_a_cpu_are_multiples_of_what_its_attention_takes() -> None:
