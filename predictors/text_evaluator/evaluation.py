@@ -34,7 +34,7 @@ class Evaluation:
     """Whether the model read only the beginning of the text."""
 
 
-ErrorCode = Literal["too_long", "length", "unreadable", "engine"]
+ErrorCode = Literal["too_long", "length", "unreadable", "engine", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ TOO_LONG = "The text is longer than the model can read."
 LENGTH = "The feedback was cut off before its end."
 UNREADABLE = "The model's answer could not be read."
 ENGINE = "The model failed on this text."
+LOST = "The text could not be read from the job store."
 
 
 def schema(feedback_chars: int) -> dict[str, Any]:

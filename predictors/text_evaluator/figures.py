@@ -19,7 +19,9 @@ class Figures:
         )
         self._items = Counter("quintet_items", "Texts by outcome.", ("outcome",), registry=registry)
         self._oldest = Gauge(
-            "quintet_oldest_job_seconds", "Age of the oldest unfinished job.", registry=registry
+            "quintet_oldest_job_seconds",
+            "Age of the oldest text without an outcome: as long ago its job was posted.",
+            registry=registry,
         )
         self._waiting = Gauge(
             "quintet_waiting_items", "Texts without an outcome, of all replicas.", registry=registry

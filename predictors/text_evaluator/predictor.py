@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -42,7 +43,7 @@ _GOLDEN = Item(
     consigna="Explica el cicle de l'aigua",
     respuesta="L'aigua del mar s'evapora amb la calor del sol, puja i forma els núvols. Després plou.",
 )
-_GOLDEN_SECONDS = 300
+_OPENING_SECONDS, _GOLDEN_SECONDS = 60, 300
 
 
 class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
@@ -84,7 +85,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         room = settings.max_model_len - settings.max_tokens
         self._reader = Reader(settings.model_dir, room, settings.on_too_long)
         progress("opening the job store")
-        self._on_loop(self.jobs.open(), 60)
+        self._on_loop(self.jobs.open(), _OPENING_SECONDS, "The job store did not open")
         self._engine.load(progress)
 
     def self_test(self) -> None:
@@ -93,16 +94,20 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         if isinstance(reading, ItemError):
             raise LoadError(f"The self-test's text cannot be read: {reading.message}")
         for _ in range(2):
-            marked = self._on_loop(self._engine.mark(reading, greedy=True), _GOLDEN_SECONDS)
+            mark = self._engine.mark(reading, greedy=True)
+            marked = self._on_loop(mark, _GOLDEN_SECONDS, "The self-test was not answered")
             if not isinstance(marked.outcome, Evaluation):
                 raise LoadError(f"The self-test's text got no mark: {marked.outcome.message}")
         self._loaded = True
 
-    def _on_loop(self, work: Any, seconds: float) -> Any:
+    def _on_loop(self, work: Any, seconds: float, late: str) -> Any:
+        """``late``: what is said when it takes longer."""
+        task = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+            return task.result(seconds)
         except TimeoutError:
-            raise LoadError(f"The self-test was not answered in {seconds:.0f} s.") from None
+            task.cancel()
+            raise LoadError(f"{late} within {seconds:g} s.") from None
 
     # -- one text
 
@@ -121,6 +126,8 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         started = time.perf_counter()
         marked = await self._engine.mark(work)
         self._figures.marked(marked, time.perf_counter() - started, work.neutralised)
+        if work.truncated and isinstance(marked.outcome, Evaluation):
+            return replace(marked.outcome, truncated=True)
         return marked.outcome
 
     def _on_lost(self) -> None:

@@ -45,7 +45,9 @@ class Reader:
         if missing := [text for text in names if text not in found]:
             raise LoadError(f"{path} has no token {', '.join(missing)}: it is not a Gemma tokenizer.")
         self._bos = found[prompt.BOS]
-        self._control = {
+        # By the tokenizer's own word too: what neutralising does not know is found all the same.
+        special = {n for n, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        self._control = {*special, *found.values()} | {
             number
             for text, number in self._tokenizer.get_vocab().items()
             if prompt.CONTROL.fullmatch(text) and not text.startswith("<0x")

@@ -117,7 +117,9 @@ def router(
         dataplane.check_accepting()
         items = [item.model_dump() for item in request.items]  # type: ignore[attr-defined]
         estimate = jobs.estimate(len(items))
-        job, _ = await jobs.post(_owner(subject, issuer), items, idempotency_key)
+        job, is_new = await jobs.post(_owner(subject, issuer), items, idempotency_key)
+        if not is_new:
+            estimate = 0.0 if job.state.ended else jobs.estimate(job.total - job.done)
         accepted = {
             "job_id": job.id,
             "total_items": job.total,

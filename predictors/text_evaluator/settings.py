@@ -65,8 +65,8 @@ class TextEvaluatorSettings(RuntimeSettings):
     tensor_parallel_size: int = Field(1, ge=1, validation_alias=_names("tensor_parallel_size"))
     """Cards that share the model (``TENSOR_PARALLEL_SIZE``)."""
     max_num_seqs: int = Field(32, ge=1, validation_alias=_names("max_num_seqs"))
-    """Texts of jobs in the engine at a time (``MAX_NUM_SEQS``): more are faster together, each slower. 32 is
-    what keeps P95 under 3 s on an L40 by arithmetic; with most of the prompt shared it is 48."""
+    """Texts of jobs in the engine at a time (``MAX_NUM_SEQS``): more are faster together, each slower. With
+    ``max_batch_items`` beside them 32 is what keeps P95 under 3 s on an L40 by arithmetic (its profile)."""
     block_size: int = Field(16, ge=1, validation_alias=_names("block_size"))
     """Tokens in a block of the cache, which is what is shared (``BLOCK_SIZE``); on a CPU a multiple of 32."""
     enable_prefix_caching: bool = Field(True, validation_alias=_names("enable_prefix_caching"))
@@ -101,7 +101,7 @@ class TextEvaluatorSettings(RuntimeSettings):
     )
     """Estimate until there is a measured rate (``TIME_ESTIMATION_PER_ITEM``)."""
     lease: float = Field(30.0, gt=0.5)
-    """Seconds after which the job of a replica that was not heard of is another one's (Redis)."""
+    """Seconds within which the jobs of a replica that was not heard of are another one's (Redis)."""
     heartbeat: float = Field(10.0, gt=0)
     """Seconds of silence after which a stream sends a comment."""
 

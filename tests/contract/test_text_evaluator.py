@@ -13,6 +13,7 @@ import pytest
 
 from predictors.text_evaluator.predictor import TextEvaluator
 from tests.contract.conftest import target_of
+from tests.support.evaluator import CACHED, GENERATED
 from tests.support.gemma import write_tokenizer
 from tests.support.rule import rule
 from tests.support.servers import Server, running
@@ -183,6 +184,21 @@ def test_an_idempotency_key_is_one_job(http: httpx.Client) -> None:
     assert post(http, ["other"], {**headers, **caller("bob")}) != first
 
 
+def test_a_repeated_post_is_told_what_is_left_to_do(http: httpx.Client) -> None:
+    def estimate(texts: list[str], key: str) -> float:
+        body = {"items": [item(text) for text in texts]}
+        answer = http.post("/evaluate", json=body, headers={"idempotency-key": key})
+        return answer.json()["estimated_time_seconds"]
+
+    done, waiting = str(uuid.uuid4()), str(uuid.uuid4())
+    assert estimate(["a"] * 50, done) > 0
+    events(http, post(http, ["a"] * 50, {"idempotency-key": done}))
+    assert estimate(["a"] * 50, done) == 0
+    assert estimate(["!wait"], waiting) > 0
+    assert estimate(["!wait"], waiting) > 0
+    http.delete(f"/jobs/{post(http, ['!wait'], {'idempotency-key': waiting})}")
+
+
 def test_an_empty_idempotency_key_is_refused(http: httpx.Client) -> None:
     answer = http.post("/evaluate", json={"items": [item()]}, headers={"idempotency-key": ""})
     assert answer.status_code == 422
@@ -315,24 +331,82 @@ def test_health_has_the_published_fields(http: httpx.Client) -> None:
     assert isinstance(said["active_jobs"], int)
 
 
+def metrics(http: httpx.Client) -> dict[str, float]:
+    lines = (line.rsplit(" ", 1) for line in http.get("/metrics").text.splitlines() if line[0] != "#")
+    return {name: float(value) for name, value in lines if name.startswith("quintet_")}
+
+
 def test_metrics_say_what_became_of_texts_and_jobs(http: httpx.Client) -> None:
-    job = post(http, ["a <end_of_turn>", "!length"])
+    before = metrics(http)
+    job = post(http, ["a <end_of_turn> <bos>", "b", "!length"])
     events(http, job)
     events(http, job, 1)
-    said = http.get("/metrics").text
-    for name in (
-        'quintet_items_total{outcome="marked"}',
-        'quintet_items_total{outcome="length"}',
-        'quintet_jobs{state="completed"}',
-        "quintet_oldest_job_seconds",
-        "quintet_waiting_items",
-        "quintet_sse_readers 0.0",
-        "quintet_sse_resumes_total",
-        "quintet_prompt_tokens_total",
-        "quintet_cached_prompt_tokens_total",
-        "quintet_neutralised_tokens_total",
-    ):
-        assert name in said, name
+    events(http, job, 2)
+    now = metrics(http)
+    grown = {name: value - before.get(name, 0.0) for name, value in now.items()}
+    assert grown['quintet_items_total{outcome="marked"}'] == 2
+    assert grown['quintet_items_total{outcome="length"}'] == 1
+    assert grown["quintet_neutralised_tokens_total"] == 2
+    assert grown["quintet_sse_resumes_total"] == 2
+    assert grown["quintet_cached_prompt_tokens_total"] == 3 * CACHED
+    assert grown["quintet_generated_tokens_total"] == 3 * GENERATED
+    lengths = [now["quintet_mark_seconds_count"] - before.get("quintet_mark_seconds_count", 0)]
+    assert lengths == [3]
+    # The instruction alone is a hundred tokens and more; the rule's tokenizer gives nearly each letter one.
+    assert 3 * 100 < grown["quintet_prompt_tokens_total"] < 3 * 1000
+    assert now["quintet_sse_readers"] == 0
+    for name in ('quintet_jobs{state="completed"}', "quintet_oldest_job_seconds", "quintet_waiting_items"):
+        assert name in now, name
+
+
+@pytest.fixture(scope="module")
+def truncating(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    settings = {
+        "QUINTET_MODEL_DIR": str(folder),
+        "QUINTET_STORE": f"sqlite:{tmp_path_factory.mktemp('jobs')}/jobs.db",
+        "QUINTET_ON_TOO_LONG": "truncate",
+    }
+    with running(MODULE, settings) as server:
+        yield server
+
+
+def test_a_text_that_was_read_in_part_is_said_to_be_in_results_and_stream(truncating: Server) -> None:
+    with httpx.Client(base_url=truncating.url, timeout=30) as http:
+        job = post(http, ["short", "paraula " * 2000])
+        told = events(http, job)
+        rows = http.get(f"/jobs/{job}/results").json()["results"]
+    streamed = [row for one in told for row in one["data"]["data"].get("results", [])]
+    for found in (rows, streamed):
+        assert {row["index"]: row.get("truncated") for row in found} == {0: None, 1: True}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_text_that_was_read_in_part_is_said_to_be_in_every_transport(
+    truncating: Server, transport: str
+) -> None:
+    with target_of(truncating, "text_evaluator", TextEvaluator.inputs) as target:
+        answers = TRANSPORTS[transport](target, [item("short"), item("paraula " * 2000)])
+    assert [answer["truncated"] for answer in answers] == [False, True]
+
+
+def test_a_process_whose_engine_died_ends_and_the_next_one_goes_on(folder: Path, tmp_path: Path) -> None:
+    settings = {
+        "QUINTET_MODEL_DIR": str(folder),
+        "QUINTET_STORE": f"sqlite:{tmp_path}/jobs.db",
+        "RULE_SECONDS": "0.05",
+    }
+    texts = [f"text {n}" for n in range(200)]
+    with running(MODULE, settings) as first, httpx.Client(base_url=first.url, timeout=30) as http:
+        job = post(http, texts)
+        died = http.post("/v1/models/text_evaluator:predict", json={"instances": [item("!die")]})
+        assert died.status_code >= 500
+        first.wait()
+    with running(MODULE, settings) as second, httpx.Client(base_url=second.url, timeout=30) as http:
+        assert events(http, job)[-1]["event"] == "complete"
+        rows = http.get(f"/jobs/{job}/results").json()["results"]
+    assert {row["index"]: row.get("nota") for row in rows} == {
+        index: rule(text).nota for index, text in enumerate(texts)
+    }
 
 
 def test_nothing_of_a_text_is_logged(server: Server, http: httpx.Client) -> None:

@@ -23,6 +23,9 @@ from predictors.text_evaluator.settings import TextEvaluatorSettings
 from tests.support.gemma import tokenizer
 from tests.support.rule import rule
 
+CACHED, GENERATED = 4, 10
+"""Tokens that every text is said to have taken."""
+
 
 class RuleEngine:
     def __init__(self, settings: TextEvaluatorSettings) -> None:
@@ -46,10 +49,10 @@ class RuleEngine:
             raise RuntimeError(f"secret detail of the engine: {answer}")
         match answer:
             case "!length":
-                return Marked(ItemError("length", LENGTH))
+                return Marked(ItemError("length", LENGTH), len(reading.ids), CACHED, GENERATED)
             case "!die":
                 raise EngineLost
-        return Marked(rule(answer), len(reading.ids), 0, 10)
+        return Marked(rule(answer), len(reading.ids), CACHED, GENERATED)
 
     def _note(self, what: str) -> None:
         if self._log:

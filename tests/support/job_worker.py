@@ -15,7 +15,7 @@ from predictors.text_evaluator.jobs.store import JobStore
 from predictors.text_evaluator.jobs.worker import Worker
 from tests.support.rule import rule
 
-SECONDS = 0.003
+SECONDS = 0.01
 
 
 def open_store(address: str, lease: float) -> JobStore:

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.timeout(600)
 SIZE = 200
 TEXTS = [" ".join(f"w{n}" for n in range(index % 23 + 1)) + f" {index}" for index in range(SIZE)]
 LEASE = 3
+SLACK = 1.0
+"""Seconds: the machine may be busy."""
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,26 @@ def test_a_stop_hands_over_at_once(folder: Path, redis: RedisServer) -> None:
             last = follow(first, job, 0, 3)
             first.terminate()
             assert first.wait() == 0
+            follow(second, job, last, 10**6)
+            check(second, job)
+
+
+@pytest.mark.slow
+def test_a_kill_hands_over_within_the_lease(folder: Path, redis: RedisServer) -> None:
+    """SIGKILL of one of two: what it held goes on at the other, whose stream has no gap and no repeat."""
+    # An event is told a second after its first text is finished, at the latest.
+    environment = {**settings(folder, redis.url), "RULE_SECONDS": "0.1"}
+    with running(MODULE, environment) as first, running(MODULE, environment) as second:
+        jobs = [post(first), post(first)]
+        held = [follow(second, job, 0, 3) for job in jobs]  # both are worked at, each by one
+        first.process.kill()
+        killed = time.monotonic()
+        first.wait()
+        for job, last in zip(jobs, held, strict=True):
+            follow(second, job, last, last + 2)
+        # An event that was on its way, then one behind the takeover: of seven texts by four at a time.
+        assert time.monotonic() - killed < LEASE + 1 + 2 * SLACK
+        for job, last in zip(jobs, held, strict=True):
             follow(second, job, last, 10**6)
             check(second, job)
 

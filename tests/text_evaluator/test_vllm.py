@@ -122,18 +122,18 @@ def test_vllms_metrics_stand_beside_ours_and_the_instruction_is_cached(http: htt
     assert values["quintet_cached_prompt_tokens_total"] > 0.3 * values["quintet_prompt_tokens_total"]
 
 
-def test_cancelling_frees_the_engine(http: httpx.Client) -> None:
+def test_cancelling_frees_the_engine_within_a_second(http: httpx.Client) -> None:
     job = http.post("/evaluate", json={"items": [item(one) for one in examples(500, 8)]}).json()["job_id"]
     with http.stream("GET", f"/stream/{job}") as answer:
         next(line for line in answer.iter_lines() if line.startswith("id: "))
         assert running_in_vllm(http)
         http.delete(f"/jobs/{job}")
+        cancelled = time.monotonic()
         with httpx.stream("GET", f"{http.base_url}/health") as health:
             assert json.loads(health.read())["active_jobs"] == 0
-    end = time.monotonic() + 10
     while running_in_vllm(http):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+        assert time.monotonic() - cancelled < 1.0
+        time.sleep(0.02)
 
 
 def running_in_vllm(http: httpx.Client) -> float:
@@ -164,6 +164,32 @@ def test_a_process_killed_in_the_middle_goes_on_where_it_was(
             undisturbed = [(row["nota"], row["feedback"]) for row in said["predictions"]]
             assert undisturbed == [(row["nota"], row["feedback"]) for row in found[:16]]
         assert [pid for pid in engines if Path(f"/proc/{pid}").exists() and not zombie(pid)] == []
+
+
+def test_an_answer_parses_however_wildly_it_is_drawn(
+    settings: dict[str, str], python: Path, tmp_path: Path
+) -> None:
+    """At temperature 2 the demo model writes no JSON by itself: it is held to the schema, token by token."""
+    wild = {
+        "QUINTET_STORE": f"sqlite:{tmp_path}/jobs.db",
+        "QUINTET_TEMPERATURE": "2",
+        "QUINTET_TOP_P": "1",
+        "QUINTET_MAX_FEEDBACK_CHARS": "40",
+    }
+    made = [item(one) for one in examples(48, 10)]
+    with (
+        running(MODULE, {**settings, **wild}, python=python, seconds=STARTING) as server,
+        httpx.Client(base_url=server.url, timeout=120) as http,
+    ):
+        job = http.post("/evaluate", json={"items": made}).json()["job_id"]
+        events(http, job)
+        found = rows(http, job)
+    # A character may be four tokens, in bytes, so that some are cut off: an error, and never a mark.
+    assert {row.get("code", "mark") for row in found} <= {"mark", "length"}
+    marked = [row for row in found if row["state"] == "completed"]
+    assert len(marked) > len(found) / 2
+    assert all(1 <= len(row["feedback"]) <= 40 for row in marked)
+    assert len({row["feedback"] for row in marked}) > len(marked) / 2, "none is one of six templates"
 
 
 def zombie(pid: int) -> bool:

@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from predictors.runtime.cpus import available_cpus
@@ -26,7 +25,6 @@ from predictors.text_evaluator.evaluation import (
     ENGINE,
     LENGTH,
     EngineLost,
-    Evaluation,
     ItemError,
     read_answer,
 )
@@ -53,8 +51,7 @@ class VllmEngine:
         progress("reading the weights' checksum")
         self._checksum = checksum(settings.model_dir)
         # Whatever is set by hand goes first: vLLM has far more switches than we have settings.
-        threads = settings.threads or available_cpus()
-        for name, value in environment(settings, threads).items():
+        for name, value in environment(settings, available_cpus()).items():
             os.environ.setdefault(name, value)
         progress("importing vLLM (up to 30 s)")
         # Only here: it takes long, and the rest of the model does without.
@@ -108,8 +105,6 @@ class VllmEngine:
             outcome = ItemError("length", LENGTH)
         else:
             outcome = ItemError("engine", ENGINE)
-        if reading.truncated and isinstance(outcome, Evaluation):
-            outcome = replace(outcome, truncated=True)
         cached = output.num_cached_tokens or 0
         return Marked(outcome, len(reading.ids), cached, len(completion.token_ids))
 

@@ -9,10 +9,24 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
-from predictors.text_evaluator.jobs.model import Event
+from predictors.runtime.transports.sse import event as encoded
+from predictors.text_evaluator.jobs.model import LAST, Event
 
 _KEPT = 64  # events of a job that is followed
+
+
+class Told:
+    """An event with its text on the wire, which is made once for all who read it and goes when it does."""
+
+    def __init__(self, event: Event) -> None:
+        self.id, self.is_last = event.id, event.name in LAST
+        self._event = event
+
+    @cached_property
+    def text(self) -> bytes:
+        return encoded(self._event.name, self._event.data, self.id)
 
 
 class Follower:
@@ -23,11 +37,11 @@ class Follower:
     def ring(self) -> None:
         self._bell.set()
 
-    def recent(self, after: int) -> list[Event]:
-        """The events behind ``after``, if all of them are at hand; nothing otherwise."""
+    def recent(self, after: int) -> list[Told] | None:
+        """The events behind ``after``; None: they are not all at hand, the store has to be asked."""
         kept = self._topic.events
         if not kept or kept[0].id > after + 1:
-            return []
+            return None
         return [event for event in kept if event.id > after]
 
     async def rung(self, within: float) -> bool:
@@ -42,7 +56,7 @@ class Follower:
 
 class _Topic:
     def __init__(self) -> None:
-        self.events: deque[Event] = deque(maxlen=_KEPT)
+        self.events: deque[Told] = deque(maxlen=_KEPT)
         self.followers: set[Follower] = set()
 
 
@@ -60,9 +74,10 @@ class Feed:
         for topic in [self._topics.get(job_id)] if job_id else list(self._topics.values()):
             if topic is None:
                 continue
-            if not events or (topic.events and events[0].id != topic.events[-1].id + 1):
-                topic.events.clear()  # something was missed
-            topic.events.extend(events)
+            missed = not events or (topic.events and events[0].id != topic.events[-1].id + 1)
+            if missed or events[-1].name == "error":
+                topic.events.clear()  # of a cancelled job nothing is kept
+            topic.events.extend(map(Told, events))
             for follower in topic.followers:
                 follower.ring()
 

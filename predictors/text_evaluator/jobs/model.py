@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -152,3 +152,13 @@ def recorded(job: Job, finished: Sequence[Finished], worked: float, now: float) 
     if ended is not None:
         told.append(Event(job.events + len(told) + 1, *ended_event(job)))
     return Recorded(replace(job, events=job.events + len(told)), rows, told)
+
+
+def unfinished(job: Job, waiting: Collection[int], known: Collection[int]) -> list[int]:
+    """Indexes of a job's texts without an outcome: those ``waiting``, and those that a store has lost.
+
+    ``known``: indexes of the outcomes that are there; these may have been lost as well, but are counted.
+    """
+    there = {*waiting, *known}
+    lost = [index for index in range(job.total) if index not in there]
+    return sorted([*waiting, *lost][: job.total - job.done])

@@ -19,7 +19,16 @@ from redis.exceptions import RedisError
 
 from predictors.runtime.errors import LoadError
 from predictors.runtime.redis import connect
-from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State, ended_event, recorded
+from predictors.text_evaluator.jobs.model import (
+    Event,
+    Finished,
+    Job,
+    NewJob,
+    State,
+    ended_event,
+    recorded,
+    unfinished,
+)
 from predictors.text_evaluator.jobs.scripts import (
     CLAIM,
     CREATE,
@@ -30,7 +39,15 @@ from predictors.text_evaluator.jobs.scripts import (
     RENEW,
     SHARE,
 )
-from predictors.text_evaluator.jobs.store import Claim, Listener, Quota, Refused, StoreUnavailable, Totals
+from predictors.text_evaluator.jobs.store import (
+    LOOKS,
+    Claim,
+    Listener,
+    Quota,
+    Refused,
+    StoreUnavailable,
+    Totals,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +59,11 @@ _RETRY = 0.5  # seconds
 
 
 class RedisStore:
+    """``lease``: seconds within which a silent worker's jobs are another's, who looks LOOKS times in it."""
+
     def __init__(self, url: str, password: str = "", *, lease: float, timeout: float = 5.0) -> None:
         self._worker = os.urandom(8).hex()
-        self._lease = int(lease * 1000)
+        self._lease = int(lease * 1000 * (LOOKS - 1) / LOOKS)
         self._timeout = timeout
         self._redis = connect(url, password=password, timeout=timeout)
         script = self._redis.register_script
@@ -144,8 +163,15 @@ class RedisStore:
         for job_id, raw, indexes in claimed:
             job = _job(job_id.decode(), _pairs(raw))
             assert job is not None
-            claims.append(Claim(job, sorted(map(int, indexes))))
+            claims.append(Claim(job, await self._unfinished(job, sorted(map(int, indexes)))))
         return claims
+
+    async def _unfinished(self, job: Job, waiting: Sequence[int]) -> list[int]:
+        if len(waiting) == job.total - job.done:
+            return list(waiting)
+        async with _answering():
+            rows = await self._redis.lrange(_key("results", job.id), 0, -1)
+        return unfinished(job, waiting, {orjson.loads(row)["index"] for row in rows})
 
     async def renew(self, job_ids: Sequence[str]) -> set[str]:
         async with _answering():
@@ -167,11 +193,7 @@ class RedisStore:
                 job = await self.get(job_id)
                 if job is None or job.state is State.CANCELLED:
                     return None
-                waiting = [b"0"] * len(rows)
-                if rows:
-                    names = [str(one.index) for one in rows]
-                    waiting = await self._redis.hmget(_key("items", job_id), names)
-                new = [one for one, text in zip(rows, waiting, strict=True) if text is not None]
+                new = await self._without_outcome(job, rows)
                 if job.state.ended:
                     return job if not new else None
                 made = recorded(job, new, worked, 0.0)
@@ -189,6 +211,16 @@ class RedisStore:
                 if said == b"ok":
                     return made.job
                 # Otherwise somebody was quicker; look again.
+
+    async def _without_outcome(self, job: Job, rows: Sequence[Finished]) -> list[Finished]:
+        if not rows:
+            return []
+        items = _key("items", job.id)
+        texts = await self._redis.hmget(items, [str(one.index) for one in rows])
+        if None not in texts:
+            return list(rows)
+        waiting = await self._unfinished(job, [int(name) for name in await self._redis.hkeys(items)])
+        return [one for one in rows if one.index in waiting]
 
     async def expire(self, ttl: float) -> int:
         async with _answering():

@@ -22,7 +22,16 @@ from typing import Any, TypeVar
 import orjson
 
 from predictors.runtime.errors import LoadError
-from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State, ended_event, recorded
+from predictors.text_evaluator.jobs.model import (
+    Event,
+    Finished,
+    Job,
+    NewJob,
+    State,
+    ended_event,
+    recorded,
+    unfinished,
+)
 from predictors.text_evaluator.jobs.store import Claim, Listener, Quota, Refused, StoreUnavailable, Totals
 
 Answer = TypeVar("Answer")
@@ -218,10 +227,17 @@ class SqliteStore:
         with self._change() as db:
             update = "UPDATE jobs SET state = ? WHERE id = ?"
             db.executemany(update, [(State.PROCESSING, job.id) for job in free])
-            texts = "SELECT position FROM items WHERE job = ? ORDER BY position"
-            claims = [Claim(job, [index for (index,) in self._all(texts, job.id)]) for job in free]
+            claims = [Claim(job, self._unfinished(job)) for job in free]
         self._held.update(job.id for job in free)
         return claims
+
+    def _unfinished(self, job: Job) -> list[int]:
+        query = "SELECT position FROM items WHERE job = ? ORDER BY position"
+        waiting = [index for (index,) in self._all(query, job.id)]
+        if len(waiting) == job.total - job.done:
+            return waiting
+        rows = self._all("SELECT row FROM results WHERE job = ?", job.id)
+        return unfinished(job, waiting, {orjson.loads(row)["index"] for (row,) in rows})
 
     def _renew(self, job_ids: Sequence[str]) -> set[str]:
         unfinished = {job_id for (job_id,) in self._all(f"SELECT id FROM jobs WHERE {_OPEN}")}
@@ -237,7 +253,10 @@ class SqliteStore:
                 return None
             # A text is there until it has its outcome; then it is not needed any more.
             delete = "DELETE FROM items WHERE job = ? AND position = ?"
-            new = [one for one in finished if db.execute(delete, (job_id, one.index)).rowcount]
+            there = {one.index for one in finished if db.execute(delete, (job_id, one.index)).rowcount}
+            if len(there) < len(finished):
+                there.update(self._unfinished(job))
+            new = [one for one in finished if one.index in there]
             after, rows, told = recorded(job, new, worked, self._now())
             db.executemany(
                 "INSERT INTO results VALUES (?, ?, ?)",

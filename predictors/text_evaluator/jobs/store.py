@@ -48,7 +48,7 @@ class Claim:
 
     job: Job
     open: Sequence[int]
-    """Indexes of the texts without an outcome, in order."""
+    """Indexes of the texts without an outcome, in order; of those that are lost too."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class Totals:
     waiting_items: int
     """Texts without an outcome, of all jobs: what a worker more would help with."""
 
+
+LOOKS = 4
+"""Times in a lease that a worker looks. What it holds is its own for one look less than the lease, so that
+another, who looks as often, has found it when the lease is over."""
 
 Listener = Callable[[str, Sequence[Event]], None]
 """Told of a job's id and its new events; without events: look at the job, it may have ended or gone."""
@@ -122,6 +126,8 @@ class JobStore(Protocol):
 
     async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
         """Outcomes of texts, ``worked`` seconds after the last ones; those that have one keep it.
+
+        A text that is neither there nor has an outcome was lost, and gets the one it is given.
 
         None: the job is not this worker's any more, and nothing was recorded.
         """

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from predictors.text_evaluator.evaluation import ENGINE, EngineLost, ItemError, Outcome
+from predictors.text_evaluator.evaluation import ENGINE, LOST, EngineLost, ItemError, Outcome
 from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.jobs.fairness import FairQueue
 from predictors.text_evaluator.jobs.model import LAST, Event, Finished, Job
 from predictors.text_evaluator.jobs.rate import Rate
-from predictors.text_evaluator.jobs.store import JobStore, StoreUnavailable, Totals
+from predictors.text_evaluator.jobs.store import LOOKS, JobStore, StoreUnavailable, Totals
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ ENDING = 3.0
 """Seconds that texts in the engine have to finish when the worker is to end."""
 COUNTING = 2.0
 """Seconds between two looks at the totals."""
+_TRIES = (0.0, 0.2, 1.0)
+"""Seconds before each try to read a text that the store has and cannot give."""
 Answer = TypeVar("Answer")
 
 
@@ -55,8 +57,8 @@ class _Text:
 
 
 class Worker:
-    """``slots``: texts in the engine at a time; ``lease``: seconds the store believes in a silent worker;
-    ``leaving``: seconds that its end may take in all."""
+    """``slots``: texts in the engine at a time; ``lease``: seconds within which a silent worker's jobs are
+    another's; ``leaving``: seconds that its end may take in all."""
 
     def __init__(
         self,
@@ -131,13 +133,15 @@ class Worker:
         while not self._closing:
             self._news.clear()
             async with _going_on():
+                # In this order: who is silent must not count as a worker longer than its jobs are its own.
+                share = await self._store.share()
                 await self._renew()
-                await self._take_share()
+                await self._take(share)
                 if time.monotonic() - cleaned >= self._cleanup:
                     cleaned = time.monotonic()
                     await self._store.expire(self._ttl)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(self._lease / 3, self._cleanup)):
+                async with asyncio.timeout(min(self._lease / LOOKS, self._cleanup)):
                     await self._news.wait()
 
     async def _count(self) -> None:
@@ -146,9 +150,8 @@ class Worker:
                 self._on_totals(await self._store.totals())
             await asyncio.sleep(COUNTING)
 
-    async def _take_share(self) -> None:
+    async def _take(self, share: int) -> None:
         """As many jobs as are our part: no fewer, so that each has its turns, and no more, for the others."""
-        share = await self._store.share()
         staying = [held for held in self._held.values() if not held.leaving]
         for held in staying[share:]:
             self._let_go(held)
@@ -193,16 +196,14 @@ class Worker:
         finally:
             self._free += 1
             self._work.set()
-        if finished is not None:
-            text.held.finished.append(finished)
-            self._flush_soon(text.held)
+        text.held.finished.append(finished)
+        self._flush_soon(text.held)
 
-    async def _finish(self, text: _Text) -> Finished | None:
-        """None: the text is there no more. Raises EngineLost."""
-        job_id = text.held.job.id
-        fields = await _insist(lambda: self._store.fields(job_id, text.index))
+    async def _finish(self, text: _Text) -> Finished:
+        """Raises EngineLost."""
+        fields = await self._read(text)
         if fields is None:
-            return None
+            return Finished(text.index, "", ItemError("lost", LOST))
         with self._rate.running():
             try:
                 outcome = await self._mark(fields)
@@ -212,6 +213,17 @@ class Worker:
                 log_fault(logger, "A text could not be marked.", error)
                 outcome = ItemError("engine", ENGINE)
         return Finished(text.index, fields["id_alumno"], outcome)
+
+    async def _read(self, text: _Text) -> dict[str, str] | None:
+        """The text as it was posted. None: it is not there, or not to be read, however often one asks."""
+        for pause in _TRIES:
+            await asyncio.sleep(pause)
+            try:
+                fields = await _insist(lambda: self._store.fields(text.held.job.id, text.index))
+                return None if fields is None else {"id_alumno": "", **fields}
+            except Exception as error:
+                log_fault(logger, "A text could not be read from the job store.", error)
+        return None
 
     # -- keeping
 

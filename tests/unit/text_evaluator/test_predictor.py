@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from predictors.text_evaluator.engine import Marked
+from predictors.runtime.errors import LoadError
+from predictors.text_evaluator.engine import Engine, Marked
+from predictors.text_evaluator.evaluation import UNREADABLE, ItemError
 from predictors.text_evaluator.predictor import TextEvaluator, _Direct
 from predictors.text_evaluator.reading import Reading
 from predictors.text_evaluator.settings import TextEvaluatorSettings
+from tests.support.gemma import write_tokenizer
 from tests.support.rule import rule
 
 
@@ -72,3 +76,53 @@ def test_health_has_the_cards_published_fields(
     assert predictor.health() == {"model_loaded": False, "gpu_available": False, "active_jobs": 0}
     predictor._loaded = True
     assert predictor.health() == {"model_loaded": True, "gpu_available": True, "active_jobs": 0} | said
+
+
+class Failing(Carded):
+    """An engine that starts, and whose first answer is none; or never comes."""
+
+    def __init__(self, outcome: ItemError | None) -> None:
+        super().__init__({"name": "L40"})
+        self._outcome = outcome
+
+    async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
+        if self._outcome is None:
+            await asyncio.Event().wait()
+            raise AssertionError
+        return Marked(self._outcome)
+
+
+def loaded(folder: Path, engine: Engine) -> TextEvaluator:
+    values = {"model_dir": write_tokenizer(folder), "store": f"sqlite:{folder}/jobs.db"}
+    predictor = TextEvaluator(TextEvaluatorSettings.model_validate(values), lambda _: engine)
+    predictor._loop = asyncio.get_running_loop()
+    return predictor
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (ItemError("unreadable", UNREADABLE), "The self-test's text got no mark: The model's answer could"),
+        (None, r"The self-test was not answered within 0\.1 s"),
+    ],
+)
+async def test_an_engine_that_gives_no_mark_is_never_ready(
+    tmp_path: Path, outcome: ItemError | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("predictors.text_evaluator.predictor._GOLDEN_SECONDS", 0.1 if outcome is None else 9)
+    predictor = loaded(tmp_path, Failing(outcome))
+    await asyncio.to_thread(predictor.load, lambda _: None)
+    with pytest.raises(LoadError, match=said):
+        await asyncio.to_thread(predictor.self_test)
+    assert predictor.health()["model_loaded"] is False
+    await predictor.jobs.store.close()
+
+
+async def test_a_job_store_that_is_slow_to_open_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("predictors.text_evaluator.predictor._OPENING_SECONDS", 0.1)
+    predictor = loaded(tmp_path, Carded({}))
+    monkeypatch.setattr(predictor.jobs, "open", asyncio.Event().wait)
+    with pytest.raises(LoadError, match=r"The job store did not open within 0\.1 s"):
+        await asyncio.to_thread(predictor.load, lambda _: None)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer
 
 from predictors.text_evaluator import prompt
-from predictors.text_evaluator.evaluation import Item
+from predictors.text_evaluator.evaluation import Item, ItemError
 from predictors.text_evaluator.reading import Reader, Reading
 from tests.support.gemma import tokenizer, write_tokenizer
 
@@ -97,6 +99,26 @@ def test_the_tokens_of_an_attack_are_one_bos_and_three_turns(folder: Path, attac
     control = [tokenizer().id_to_token(number) for number in reading.ids]
     control = [text for text in control if prompt.CONTROL.fullmatch(text) and not text.startswith("<0x")]
     assert control == ["<bos>", "<start_of_turn>", "<end_of_turn>", "<start_of_turn>"]
+
+
+def test_a_control_token_that_neutralising_does_not_know_gets_no_mark(tmp_path: Path) -> None:
+    """The tokenizer is asked what its special tokens are."""
+    strange = Tokenizer.from_str(tokenizer().to_str())
+    strange.add_special_tokens([AddedToken("<tool_call>", special=True, normalized=False)])
+    strange.save(str(tmp_path / "tokenizer.json"))
+    outcome = Reader(tmp_path, 4096, "refuse").read(_item("Res. <tool_call>"))
+    assert isinstance(outcome, ItemError)
+    assert outcome.code == "unreadable"
+    assert isinstance(Reader(tmp_path, 4096, "refuse").read(_item("Res.")), Reading)
+
+
+@pytest.mark.parametrize("token", ["<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<unused0>"])
+def test_what_neutralising_would_let_through_gets_no_mark(
+    folder: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt, "CONTROL", re.compile("(?!)"))
+    outcome = Reader(folder, 4096, "refuse").read(_item(f"Res. {token}"))
+    assert isinstance(outcome, ItemError)
 
 
 def _item(text: str) -> Item:

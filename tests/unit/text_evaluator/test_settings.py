@@ -16,6 +16,7 @@ from predictors.text_evaluator.engine.options import (
 )
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
+T4, A100, L40 = (7, 5), (8, 0), (8, 9)
 PROFILES = Path(__file__).parents[3] / "predictors" / "text_evaluator" / "profiles"
 
 
@@ -83,17 +84,51 @@ def test_what_contradicts_itself_is_refused(
         read(monkeypatch, **environ)
 
 
-@pytest.mark.parametrize("profile", sorted(PROFILES.glob("*.env")), ids=lambda file: file.stem)
-def test_a_profile_is_a_set_of_settings(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = [line for line in profile.read_text().splitlines() if line and not line.startswith("#")]
-    settings = read(monkeypatch, **dict(line.split("=", 1) for line in lines))  # type: ignore[arg-type]
-    assert engine_arguments(settings, settings.device)["dtype"] == settings.dtype
+def of_profile(name: str, monkeypatch: pytest.MonkeyPatch) -> TextEvaluatorSettings:
+    lines = (PROFILES / f"{name}.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    return read(monkeypatch, **given)
+
+
+def test_every_profile_is_known_here() -> None:
+    assert {file.name for file in PROFILES.iterdir()} == {"cpu.env", "l40.env"}
+
+
+def test_an_l40_has_eight_bits_its_share_of_the_card_and_no_more_texts_than_its_latency_bears(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = of_profile("l40", monkeypatch)
+    arguments = engine_arguments(settings, choose_device(settings, L40))
+    assert (arguments["quantization"], arguments["kv_cache_dtype"], arguments["dtype"]) == (
+        "fp8",
+        "fp8",
+        "bfloat16",
+    )
+    assert arguments["gpu_memory_utilization"] * 48 <= 22, "GB, of which the weights are ten"
+    assert arguments["max_num_seqs"] == 32
+    assert settings.max_num_seqs + settings.max_batch_items == 32
+
+
+def test_a_cpu_computes_in_full_and_has_a_cache_of_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = of_profile("cpu", monkeypatch)
+    arguments = engine_arguments(settings, choose_device(settings, L40))
+    assert (arguments["dtype"], arguments["block_size"], arguments["enforce_eager"]) == ("float32", 32, True)
+    assert "quantization" not in arguments
+    assert settings.max_num_seqs == 8
+    assert environment(settings, 2)["VLLM_CPU_KVCACHE_SPACE"] == "1"
 
 
 def test_vllm_is_told_to_call_nobody_and_to_log_no_text() -> None:
     told = environment(settings_of(), 2)
-    assert (told["HF_HUB_OFFLINE"], told["VLLM_NO_USAGE_STATS"], told["OMP_NUM_THREADS"]) == ("1", "1", "2")
+    assert (told["HF_HUB_OFFLINE"], told["VLLM_NO_USAGE_STATS"]) == ("1", "1")
     assert engine_arguments(settings_of(), "cpu")["enable_log_requests"] is False
+
+
+@pytest.mark.parametrize(
+    ("values", "cpus", "threads"), [({}, 1, "1"), ({}, 2, "1"), ({}, 8, "7"), ({"threads": 8}, 8, "8")]
+)
+def test_one_cpu_is_left_to_those_who_do_not_compute(values: dict[str, int], cpus: int, threads: str) -> None:
+    assert environment(settings_of(**values), cpus)["OMP_NUM_THREADS"] == threads
 
 
 def test_blocks_on_a_cpu_are_multiples_of_what_its_attention_takes() -> None:
@@ -115,9 +150,6 @@ def test_a_database_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
         ("sqlite:///data/jobs.db", "/data/jobs.db"),
     ):
         assert settings_of(store=store).database == Path(path)
-
-
-T4, A100, L40 = (7, 5), (8, 0), (8, 9)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,18 @@ async def test_time_is_up_in_two_steps(store: JobStore) -> None:
     assert await store.get(running.id) is not None
 
 
+async def test_time_counts_from_the_end_of_a_job_however_long_ago_it_was_posted(store: JobStore) -> None:
+    job, _ = await store.create(new(size=1), QUOTA)
+    await asyncio.sleep(1.2)
+    await store.claim(1)
+    await store.record(job.id, marks(0), 1)
+    assert await store.expire(1) == 0
+    kept = await store.get(job.id)
+    assert kept is not None
+    assert kept.state is State.COMPLETED
+    assert len(await store.results(job.id, 0, 10)) == 1
+
+
 async def test_a_callers_jobs_newest_first(store: JobStore) -> None:
     ids = []
     for owner in ("ada", "bob", "ada"):

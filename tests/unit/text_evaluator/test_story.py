@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
+import weakref
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from predictors.runtime.transports.sse import HEARTBEAT
 from predictors.text_evaluator.evaluation import Evaluation
 from predictors.text_evaluator.jobs.feed import Feed
-from predictors.text_evaluator.jobs.model import Finished, NewJob
+from predictors.text_evaluator.jobs.model import Event, Finished, NewJob
 from predictors.text_evaluator.jobs.redis import RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import Quota
@@ -30,6 +35,56 @@ async def test_a_reader_hears_also_what_nobody_told(tmp_path: Path) -> None:
     async with asyncio.timeout(10):
         assert b"event: complete\nid: 2" in b"".join([part async for part in told])
     await store.close()
+
+
+TEXT = {"id_alumno": "A", "curso": "c", "consigna": "t", "respuesta": "r"}
+
+
+async def test_a_reader_who_is_up_to_date_asks_the_store_for_nothing(tmp_path: Path) -> None:
+    """Marks wait for the same thread: hundreds of readers' questions would be in their way."""
+    store, feed, asked = SqliteStore(tmp_path / "jobs.db"), Feed(), list[str]()
+    await store.open(feed.publish)
+    job, _ = await store.create(NewJob(str(uuid.uuid4()), "ada", [TEXT] * 4), Quota(1, 9))
+    await store.claim(1)
+    stories = [story(store, feed, job, 0, heartbeat=60) for _ in range(20)]
+    for told in stories:
+        await anext(told)
+        await anext(told)
+    await store._run(store._db.set_trace_callback, asked.append)
+    readers = [asyncio.ensure_future(anext(told)) for told in stories]
+    while len(asked) < len(stories):  # each looks once where the job stands  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    asked.clear()
+    for index in range(4):
+        await store._run(store._db.set_trace_callback, None)
+        await store.record(job.id, [Finished(index, "A", Evaluation(3, "x"))], 0.1)
+        await store._run(store._db.set_trace_callback, asked.append)
+        for text in await asyncio.wait_for(asyncio.gather(*readers), 10):
+            assert f"id: {index + 1}\n".encode() in text
+        readers = [asyncio.ensure_future(anext(told)) for told in stories]
+    assert all(b"event: complete" in text for text in await asyncio.wait_for(asyncio.gather(*readers), 10))
+    assert asked == []
+    await store.close()
+
+
+@pytest.mark.parametrize("way", ["read", "cancelled"])
+def test_what_was_streamed_is_kept_no_longer_than_its_readers_and_its_job(way: str) -> None:
+    class Data(dict[str, Any]):
+        """One that can be asked whether it is still there."""
+
+    feed, data = Feed(), Data(event="batch_complete")
+    kept = weakref.ref(data)
+    with feed.follow("job") as follower:
+        feed.publish("job", [Event(1, "batch_complete", data)])
+        texts = [told.text for told in follower.recent(0) or ()]
+        del data
+        if way == "cancelled":
+            feed.publish("job", [Event(2, "error", {})])
+            assert kept() is None
+    del follower
+    gc.collect()
+    assert kept() is None
+    assert b"id: 1" in texts[0]
 
 
 async def test_news_are_asked_for_anew_where_a_connection_has_died_without_a_word(redis: RedisServer) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Outcome
 from predictors.text_evaluator.jobs.feed import Feed
-from predictors.text_evaluator.jobs.model import Job, NewJob, State
+from predictors.text_evaluator.jobs.model import Finished, Job, NewJob, State
 from predictors.text_evaluator.jobs.redis import NEWS, PREFIX, RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, StoreUnavailable
@@ -192,7 +192,7 @@ async def test_what_the_engine_raises_is_the_items_error(followed: Followed) -> 
     assert "secret" not in str(error)
 
 
-@pytest.mark.parametrize("part", ["claim", "renew", "totals", "record"])
+@pytest.mark.parametrize("part", ["claim", "renew", "totals", "record", "fields"])
 async def test_a_fault_that_nobody_foresaw_ends_no_work(
     followed: Followed, part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -215,6 +215,66 @@ async def test_a_fault_that_nobody_foresaw_ends_no_work(
     assert sorted(await indexes(followed.store, before)) == [0, 1, 2, 3]
     assert "KeyError" in caplog.text
     assert "secret" not in caplog.text
+
+
+async def test_a_text_that_the_store_cannot_read_is_its_own_error(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, tries, words = followed.store.fields, 0, "secret of a pupil"
+
+    async def fields(job_id: str, index: int) -> dict[str, str] | None:
+        nonlocal tries
+        if index != 1:
+            return await real(job_id, index)
+        tries += 1
+        raise ValueError(words)
+
+    monkeypatch.setattr(followed.store, "fields", fields)
+    async with followed.worker(Engine().mark):
+        job_id = await followed.post(3)
+        job = await followed.ended(job_id)
+    assert (job.state, job.done, job.failed) == (State.COMPLETED, 3, 1)
+    (error,) = [row for row in await followed.store.results(job_id, 0, 9) if row["state"] == "failed"]
+    assert (error["index"], error["code"]) == (1, "lost")
+    assert tries > 1, "a fault may pass"
+    assert "secret" not in caplog.text
+
+
+async def lose_texts(store: JobStore, job_id: str) -> None:
+    if isinstance(store, RedisStore):
+        await store._redis.delete(f"{PREFIX}:items:{job_id}")  # evicted: the server takes whole keys
+    elif isinstance(store, SqliteStore):
+        await store._run(store._all, "DELETE FROM items WHERE job = ?", job_id)
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_texts_that_are_no_longer_there_are_errors_and_the_job_ends(
+    followed: Followed, *, held: bool
+) -> None:
+    """Lost before the job is claimed, or while it is in our hands."""
+    engine, store = Engine(blocked=True), followed.store
+    job_id = await followed.post(10)
+    if held:
+        async with followed.worker(engine.mark, lease=60.0):
+            await engine.until(lambda: engine.running == 4)
+            await lose_texts(store, job_id)
+            engine.go.set()
+            job = await followed.ended(job_id)
+        marked = 4
+    else:
+        await store.claim(1)
+        await store.record(job_id, [Finished(7, "A", Evaluation(3, "x"))], 0.1)
+        await store.release([job_id])
+        await lose_texts(store, job_id)
+        async with followed.worker(engine.mark, lease=60.0):
+            job = await followed.ended(job_id)
+        marked = 1
+    assert (job.state, job.done, job.failed) == (State.COMPLETED, 10, 10 - marked)
+    rows = await store.results(job_id, 0, 99)
+    assert sorted(row["index"] for row in rows) == list(range(10))
+    assert {row["code"] for row in rows if row["state"] == "failed"} == {"lost"}
+    totals = await store.totals()
+    assert (totals.waiting_items, totals.jobs) == (0, {State.COMPLETED: 1})
 
 
 async def test_a_job_that_redis_has_evicted_keeps_nobody_from_work(redis: RedisServer) -> None:
@@ -346,6 +406,30 @@ async def test_a_silent_replica_loses_its_jobs_and_can_record_no_more(redis: Red
     assert job.done == 4
     assert await silent.renew([claim.job.id]) == set()
     assert await indexes(other, job_id) == await indexes(silent, job_id)
+    await silent.close()
+    await other.close()
+
+
+@pytest.mark.parametrize("behind", [0.45, 0.6])
+async def test_a_silent_replicas_job_is_anothers_within_the_lease_whenever_that_one_looks(
+    redis: RedisServer, behind: float
+) -> None:
+    lease, engine = 2.0, Engine()
+    silent, other = (RedisStore(redis.url, lease=lease) for _ in range(2))
+    await silent._redis.flushall()
+    replica = Followed(other)
+    await silent.open(lambda _, __: None)
+    await other.open(replica.hear)
+    job_id = await replica.post(1)
+    await silent.share()
+    await silent.claim(1)
+    claimed = time.monotonic()
+    await asyncio.sleep(behind)
+    async with replica.worker(engine.mark, lease=lease):
+        await engine.until(lambda: bool(engine.begun))
+        # Looks a third of a lease apart, at a key that lives for all of it, would be 0.45 and 0.6 s late.
+        assert time.monotonic() - claimed < lease + 0.3
+        await replica.ended(job_id)
     await silent.close()
     await other.close()
 
