@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from predictors.gpt2.artifact import FORMAT, MANIFEST
+from predictors.gpt2.artifact import FORMAT, MANIFEST, TOKENIZER
 from predictors.gpt2.loading import Loader
 from predictors.gpt2.predictor import Gpt2
 from predictors.gpt2.settings import Gpt2Settings
 from predictors.gpt2.shape import LABELS
 from predictors.gpt2.sources import GENERATE, Source, find_sources
+from predictors.gpt2.tokenizer import TextTokenizer
 from predictors.runtime.errors import LoadError
 from tests.support.gpt2 import state_dict, write_artifact, write_vocabulary
 
@@ -35,6 +36,24 @@ def test_a_checkpoint_is_converted_at_the_first_start_and_never_again(tmp_path: 
         assert made.name.endswith(f"-{FORMAT}")
         times.append((made / MANIFEST).stat().st_mtime_ns)
     assert times[0] == times[1]
+
+
+@pytest.mark.slow
+def test_what_stands_beside_a_checkpoint_is_part_of_what_was_converted(tmp_path: Path) -> None:
+    """Another vocabulary is another tokenizer, though the weights are the same."""
+    write_vocabulary(tmp_path)
+    torch.save(state_dict(layers=1), tmp_path / "gpt2.pth")
+    (source,) = find_sources(tmp_path, None).values()
+    first = Loader(settings(tmp_path)).artifact(source)
+    with (tmp_path / "vocab.bpe").open("r+") as merges:
+        lines = merges.read().splitlines(keepends=True)
+        merges.seek(0)
+        merges.writelines([lines[0], *lines[2:]])  # without the first merge: " t"
+        merges.truncate()
+    second = Loader(settings(tmp_path)).artifact(source)
+    texts = [TextTokenizer(artifact.path(TOKENIZER)).encode("a tea") for artifact in (first, second)]
+    assert texts[0] != texts[1]
+    assert Loader(settings(tmp_path)).artifact(source).folder == second.folder
 
 
 @pytest.mark.slow
