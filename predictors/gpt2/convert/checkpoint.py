@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -92,9 +93,25 @@ def _unreadable(path: Path, reason: str) -> LoadError:
     return LoadError(f"{path} is truncated or not a checkpoint: {reason}.")
 
 
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Where the author's class cannot be imported, a bare module: its tensors are all that is wanted."""
+        try:
+            return super().find_class(module, name)
+        except (ImportError, AttributeError):
+            return type(name, (_Unknown,), {"__module__": module})
+
+
+class _Unknown(torch.nn.Module):
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+
+
 def _load_trusted(path: Path) -> Any:
+    reader = ModuleType("pickle")  # what torch asks for: it takes the class of this name from it
+    vars(reader).update(vars(pickle), Unpickler=_Unpickler)
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
     except Exception as error:  # the file may do anything
         raise LoadError(f"{path} cannot be unpickled: {type(error).__name__}: {error}.") from None
 
