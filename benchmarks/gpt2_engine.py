@@ -36,7 +36,7 @@ from hack.demo_models import demo_checkpoint
 from predictors.gpt2.artifact import FORMAT, MANIFEST, TOKENIZER, Artifact
 from predictors.gpt2.engine.decoder import Model, TextDecoder, Work
 from predictors.gpt2.engine.sampling import Sampling
-from predictors.gpt2.engine.session import Part, Session
+from predictors.gpt2.engine.session import Session
 from predictors.gpt2.shape import END_OF_TEXT, VOCAB
 from predictors.gpt2.tokenizer import TextTokenizer
 from predictors.runtime.decoding import decode
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         _setting(options, load),
         _speed_table(seconds, chosen),
         _joined_section(joins),
-        f"## Memory\n\nFile of weights {artifact.size / 1e6:.1f} MB. Loaded, the process is"
+        f"## Memory\n\nFile of weights {artifact.size / 1e6:.1f} MB. Loaded and warmed up, the process is"
         f" {resident / 1e6:.0f} MB larger (wanted: at most 200, goal 130).\n",
         _over_http(options.rounds, options.threads),
     ]
@@ -258,14 +258,14 @@ def _joined(model: Model) -> tuple[float, float]:
 
 
 def _resident(folder: Path, threads: int) -> int:
-    """Bytes by which the process grows when the model is loaded."""
+    """Bytes by which the process grows when the model is loaded and warmed up, as it is served."""
 
     def used() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     before = used()
     session = Session(Artifact(folder), threads=threads, slots=STREAMS, context=512)
-    session.run([Part(0, 0, [0])])
+    session.warm_up()
     return used() - before
 
 

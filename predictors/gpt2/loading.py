@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 from predictors.gpt2.artifact import FORMAT, TOKENIZER, Artifact, digest
+from predictors.gpt2.convert.config import config_beside
+from predictors.gpt2.convert.vocabulary import vocabulary_files
 from predictors.gpt2.engine.decoder import Model
 from predictors.gpt2.engine.session import Session
 from predictors.gpt2.settings import Gpt2Settings
@@ -58,7 +61,7 @@ class Loader:
 
     def _converted(self, checkpoint: Path) -> Path:
         cache = self._settings.artifact_cache.expanduser().absolute()
-        target = cache / f"{digest(checkpoint)[:16]}-{FORMAT}"
+        target = cache / f"{self._read(checkpoint)[:16]}-{FORMAT}"
         try:
             with only_writer(target):
                 if not target.is_dir():
@@ -66,6 +69,13 @@ class Loader:
         except CannotWrite as error:
             raise LoadError(f"{checkpoint} cannot be converted: {error}") from None
         return target
+
+    def _read(self, checkpoint: Path) -> str:
+        """SHA-256 of all that a conversion reads, in hex."""
+        files = [checkpoint, *vocabulary_files(checkpoint.parent, self._settings.tokenizer)]
+        if (config := config_beside(checkpoint)) is not None:
+            files.append(config)
+        return hashlib.sha256(" ".join(map(digest, files)).encode()).hexdigest()
 
     def _convert(self, checkpoint: Path, target: Path) -> None:
         # In a process of its own, so that this one never holds the checkpoint or the libraries that read it.

@@ -179,13 +179,16 @@ class Gpt2(GenerativePredictor[GenerateRequest, Work, Completion]):
         return {"engine": "openvino", "device": "cpu", "dtype": "int8", "checksum": self._checksum}
 
     def task(self, request: GenerateRequest) -> Task:
-        """The task of a request. Raises InvalidValue when no model here can do it."""
+        """The task of a request. Raises InvalidValue when no model here can do it, or not with its fields."""
         name = request.task_name
         if name not in self._tasks and name != SPAM:
             name = GENERATE
         if name not in self._tasks:
             message = f"must be {' or '.join(self._tasks)}: there is no other model here"
             raise InvalidValue(f"task_name {message}.", details=[detail("task_name", message)])
+        if request.echo and self._tasks[name].classifies:
+            message = f"must not be asked for with the task {SPAM}: its completion is a label, no text"
+            raise InvalidValue(f"echo {message}.", details=[detail("echo", message)])
         return self._tasks[name]
 
     def _work(self, request: GenerateRequest, task: Task, sampling: Sampling) -> Work:
@@ -217,8 +220,8 @@ def _check_context(path: Path, shape: ModelShape, settings: Gpt2Settings) -> Non
         )
     if not shape.classifies and settings.max_new_tokens >= context:
         raise LoadError(
-            f"{path} has a context of {context} tokens: QUINTET_MAX_NEW_TOKENS, {settings.max_new_tokens},"
-            " must leave room in it for a prompt."
+            f"{path} has a context of {context} tokens (its own, or MAX_CTX): QUINTET_MAX_NEW_TOKENS,"
+            f" {settings.max_new_tokens}, must leave room in it for a prompt."
         )
 
 

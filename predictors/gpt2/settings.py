@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from predictors.gpt2.shape import Encoding
 from predictors.runtime.settings import PREFIX, RuntimeSettings
 
 
@@ -19,9 +20,9 @@ class Gpt2Settings(RuntimeSettings):
 
     checkpoint: Path | None = Field(default=None, validation_alias=_names("checkpoint", "CKPT_PATH"))
     """The default model's checkpoint or artifact (``CKPT_PATH``), if it is not in the model folder."""
-    tokenizer: str = Field(default="gpt2", validation_alias=_names("tokenizer", "MODEL_NAME"))
+    tokenizer: Encoding = Field(default="gpt2", validation_alias=_names("tokenizer", "MODEL_NAME"))
     """Encoding whose vocabulary is taken from tiktoken's cache where no folder has one (``MODEL_NAME``)."""
-    max_context: int = Field(default=512, ge=128, le=1024, validation_alias=_names("max_context", "MAX_CTX"))
+    max_context: int = Field(default=512, ge=16, le=1024, validation_alias=_names("max_context", "MAX_CTX"))
     """Most tokens of a sequence, prompt and answer together (``MAX_CTX``)."""
     threads: int | None = Field(default=None, ge=1, validation_alias=_names("threads", "TORCH_THREADS"))
     """Threads of the engine (``TORCH_THREADS``). Unset: what affinity and cgroup quota allow."""

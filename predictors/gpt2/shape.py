@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 HEAD_SIZE = 64
 """Width of one attention head: every published GPT-2 has 64, and no tensor's shape tells it."""
 VOCAB = 50_257
 END_OF_TEXT = 50_256
+Encoding = Literal["gpt2", "r50k_base"]
+"""tiktoken's names of this vocabulary: the same tokens and merges, in two files and in one of ranks."""
 LABELS = 2
 """Classes of the spam head."""
 

@@ -58,7 +58,15 @@ class TokenStream:
 
 
 def _token_bytes(vocabulary: dict[str, int]) -> list[bytes]:
-    """The bytes of every token: GPT-2's vocabulary writes each byte as a printable character."""
+    characters = byte_of_character()
+    found = [b""] * len(vocabulary)
+    for token, number in vocabulary.items():
+        found[number] = bytes(characters[character] for character in token)
+    return found
+
+
+def byte_of_character() -> dict[str, int]:
+    """GPT-2's vocabulary writes each byte of a token as a printable character."""
     printable = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),
@@ -66,8 +74,4 @@ def _token_bytes(vocabulary: dict[str, int]) -> list[bytes]:
     ]
     characters = {chr(byte): byte for byte in printable}
     others = (byte for byte in range(256) if byte not in printable)
-    characters |= {chr(256 + index): byte for index, byte in enumerate(others)}
-    found = [b""] * len(vocabulary)
-    for token, number in vocabulary.items():
-        found[number] = bytes(characters[character] for character in token)
-    return found
+    return characters | {chr(256 + index): byte for index, byte in enumerate(others)}

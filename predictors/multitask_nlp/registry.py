@@ -36,6 +36,11 @@ def fetched(uri: str) -> Iterator[Path]:
         except (MlflowException, OSError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise LoadError(f"{uri} could not be fetched from the registry: {reason}.") from None
+        except ImportError as error:  # MLflow imports a store's client when it meets such an address
+            raise LoadError(
+                f"{uri} could not be fetched from the registry: its files are in a store whose client is not"
+                f" installed here ({error.name or error}); add it, or serve the folder itself (STORAGE_URI)."
+            ) from None
         # Its manifest has the checksums of all the rest.
         found = sorted(model.rglob(MANIFEST))
         if not found:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 import schemathesis
@@ -16,12 +17,14 @@ from hypothesis import given, settings
 from hack.demo_models import demo_checkpoint
 from predictors.multitask_nlp.artifact import read_artifact
 from predictors.multitask_nlp.engine import Engine
+from predictors.multitask_nlp.predictor import MultitaskNlp
 from predictors.multitask_nlp.tokenizer import TextTokenizer
 from predictors.multitask_nlp.training.evaluation import evaluate
 from predictors.multitask_nlp.training.sources import MADE, Sources, load_split
 from predictors.multitask_nlp.training.tracking import tracked
 from predictors.runtime.cpus import available_cpus
-from tests.support.servers import running
+from tests.support.servers import Server, running
+from tests.support.transports import Items, Outputs, Refusal, Target
 
 JSON = {"content-type": "application/json"}
 V1 = "/v1/models/multitask_nlp:predict"
@@ -33,12 +36,15 @@ README_QA = {
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[httpx.Client]:
-    folder = demo_checkpoint("multitask_nlp")
-    with (
-        running("predictors.multitask_nlp", {"QUINTET_MODEL_DIR": str(folder)}) as server,
-        httpx.Client(base_url=server.url, timeout=60) as client,
-    ):
+def server() -> Iterator[Server]:
+    settings = {"QUINTET_MODEL_DIR": str(demo_checkpoint("multitask_nlp"))}
+    with running("predictors.multitask_nlp", settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 
@@ -216,7 +222,9 @@ def test_weights_of_a_model_registry_are_served(tmp_path: Path, monkeypatch: pyt
     assert checksum == read_artifact(demo).checksum
 
 
-def test_items_of_one_call_are_one_engine_call_whatever_their_tasks(client: httpx.Client) -> None:
+def test_items_of_one_call_are_one_batch_whatever_their_tasks(client: httpx.Client) -> None:
+    """What of a batch shares a pass of the encoder is tested where the passes are: unit/test_predictor.py."""
+
     def batches() -> tuple[float, float]:
         lines = client.get("/metrics").text.splitlines()
         count, items = (
@@ -229,6 +237,53 @@ def test_items_of_one_call_are_one_engine_call_whatever_their_tasks(client: http
     instances = [{"task": "sentiment", "text": "Good."}, {"task": "ner", "text": "Good."}]
     predict(client, *instances, {"task": "qa", **README_QA})
     assert batches() == (count + 1, items + 3)
+
+
+ASKED: dict[str, dict[str, str]] = {
+    "sentiment": {"text": "What a wonderful film!"},
+    "ner": {"text": "👍🏽 Anna Lindberg works for Apple Inc. in London"},
+    "qa": README_QA,
+}
+
+
+@pytest.fixture(scope="module")
+def target(client: httpx.Client, server: Server) -> Iterator[Target]:
+    with grpc.insecure_channel(server.grpc_target) as channel:
+        yield Target("multitask_nlp", MultitaskNlp.inputs, client, channel)
+
+
+@pytest.mark.parametrize("task", ASKED)
+def test_every_way_in_gives_the_answer_of_the_domain_route(
+    target: Target, call: Callable[[Target, Items], Outputs], task: str
+) -> None:
+    expected = ask(target.http, task, **ASKED[task])
+    expected.pop("text", None)
+    if "score" in expected:
+        name = "sentiment_score" if task == "sentiment" else "answer_score"
+        expected[name] = pytest.approx(expected.pop("score"), rel=1e-6)
+    (answer,) = call(target, [{"task": task, **ASKED[task]}])
+    if isinstance(answer.get("entities"), str) and answer["entities"]:
+        answer["entities"] = json.loads(answer["entities"])
+    assert {name: answer[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "item"),
+    [
+        ("task", {"task": "mood", "text": "a"}),
+        ("text", {"task": "ner", "text": ""}),
+        ("question", {"task": "qa", "context": "a", "question": "why " * 200}),
+        ("context", {"task": "qa", "context": "a " * 50_000, "question": "why"}),
+    ],
+)
+def test_every_way_in_names_the_field_that_is_wrong(
+    target: Target, call: Callable[[Target, Items], Outputs], field: str, item: dict[str, str]
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        call(target, [item])
+    assert (refused.value.status in (422, "INVALID_ARGUMENT"), refused.value.code) == (True, "invalid_value")
+    (named,) = refused.value.fields
+    assert field in named
 
 
 def test_the_demo_is_good_on_wordings_it_has_not_seen() -> None:

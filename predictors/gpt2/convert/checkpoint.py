@@ -13,14 +13,18 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from predictors.gpt2.convert.config import check_config, config_beside
 from predictors.gpt2.shape import HEAD_SIZE, LABELS, VOCAB, ModelShape, expected_shapes
 from predictors.runtime.errors import LoadError
+
+Named = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,17 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
     if not path.is_file():
         raise LoadError(f"The checkpoint {path} does not exist or is not a file.")
     found = _state_dict(_load(path, trust_pickle=trust_pickle), path)
-    tensors = _published(_arrays(found, path), path)
+    arrays = _arrays(found, path)
+    theirs = any(key.removeprefix("transformer.") == "wte.weight" for key in arrays)
+    tensors, masks = _from_transformers(arrays, path) if theirs else _published(arrays, path)
     shape = _verify(tensors, path)
+    if theirs:
+        for key, mask in masks.items():
+            _verify_mask(key, mask, np.tril(np.ones((1, 1, shape.context, shape.context), bool)), path)
+        if (config := config_beside(path)) is not None:
+            check_config(config, shape)
+    else:
+        _verify_published_masks(masks, shape, path)
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     return Checkpoint(shape, tensors, checksum)
@@ -80,9 +93,25 @@ def _unreadable(path: Path, reason: str) -> LoadError:
     return LoadError(f"{path} is truncated or not a checkpoint: {reason}.")
 
 
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Where the author's class cannot be imported, a bare module: its tensors are all that is wanted."""
+        try:
+            return super().find_class(module, name)
+        except (ImportError, AttributeError):
+            return type(name, (_Unknown,), {"__module__": module})
+
+
+class _Unknown(torch.nn.Module):
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+
+
 def _load_trusted(path: Path) -> Any:
+    reader = ModuleType("pickle")  # what torch asks for: it takes the class of this name from it
+    vars(reader).update(vars(pickle), Unpickler=_Unpickler)
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
     except Exception as error:  # the file may do anything
         raise LoadError(f"{path} cannot be unpickled: {type(error).__name__}: {error}.") from None
 
@@ -97,8 +126,8 @@ def _state_dict(loaded: Any, path: Path) -> Mapping[str, Any]:
     return loaded
 
 
-def _arrays(found: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
+def _arrays(found: Mapping[str, Any], path: Path) -> Named:
+    arrays: Named = {}
     for key, value in found.items():
         if not isinstance(value, torch.Tensor):
             raise LoadError(f"{path} holds {key!r}, which is no tensor.")
@@ -107,45 +136,67 @@ def _arrays(found: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _published(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """Under the published names, the masks verified and left out."""
-    if any(key.removeprefix("transformer.") == "wte.weight" for key in arrays):
-        return _from_transformers(arrays, path)
+def _published(arrays: Named, path: Path) -> tuple[Named, Named]:
+    """The tensors under the published names, and the masks."""
     plural = any(".ff.layers." in key for key in arrays)
     if plural and any(".ff.layer." in key for key in arrays):
         raise LoadError(f"{path} has both ff.layers and ff.layer: it mixes two formats.")
-    tensors: dict[str, np.ndarray] = {}
+    tensors: Named = {}
+    masks: Named = {}
     for key, array in arrays.items():
-        if key.endswith(".att.mask"):
-            _verify_mask(key, array, path)
+        if _MASK.fullmatch(key):
+            masks[key] = array
         else:
             tensors[key.replace(".ff.layer.", ".ff.layers.")] = array
-    return tensors
+    return tensors, masks
 
 
-def _verify_mask(key: str, mask: np.ndarray, path: Path) -> None:
-    square = mask.ndim == 2 and mask.shape[0] == mask.shape[1]
-    if not square or not np.array_equal(mask.astype(bool), np.triu(np.ones(mask.shape, bool), 1)):
+def _verify_published_masks(masks: Named, shape: ModelShape, path: Path) -> None:
+    """One in every layer, as its strict loader wants them, and none besides."""
+    wanted = [f"trf_blocks.{layer}.att.mask" for layer in range(shape.layers)]
+    if missing := [key for key in wanted if key not in masks]:
+        raise LoadError(f"{path} lacks {_listed(missing)}.")
+    if unexpected := sorted(masks.keys() - set(wanted)):
+        raise LoadError(f"{path} holds what this model does not have: {_listed(unexpected)}.")
+    causal = np.triu(np.ones((shape.context, shape.context), bool), 1)
+    for key in wanted:
+        _verify_mask(key, masks[key], causal, path)
+
+
+def _verify_mask(key: str, mask: np.ndarray, causal: np.ndarray, path: Path) -> None:
+    if mask.shape != causal.shape:
+        sizes = f"shape {list(mask.shape)}, expected {list(causal.shape)}"
+        raise LoadError(f"{path} holds {key} of {sizes}: the context's.")
+    if not np.array_equal(mask, causal):
         raise LoadError(f"{path} holds {key}, which is not the causal mask.")
 
 
+_MASK = re.compile(r"trf_blocks\.\d+\.att\.mask")
 _NORMS = {"ln_1": "norm1", "ln_2": "norm2"}
 _LINEARS = {"attn.c_proj": "att.out_proj", "mlp.c_fc": "ff.layers.0", "mlp.c_proj": "ff.layers.2"}
-_BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
-"""transformers' own masks, which older versions saved."""
+_THEIR_MASK = re.compile(r"h\.\d+\.attn\.bias")
+_BLOCKED = re.compile(r"h\.\d+\.attn\.masked_bias")
+"""What transformers put for a masked score, then: a number so low that its size means nothing."""
 
 
-def _from_transformers(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    tensors: dict[str, np.ndarray] = {}
+def _from_transformers(arrays: Named, path: Path) -> tuple[Named, Named]:
+    """The tensors under the published names, and the masks, which only older versions saved."""
+    tensors: Named = {}
+    masks: Named = {}
     for key, array in arrays.items():
         name = key.removeprefix("transformer.")
-        if _BUFFERS.fullmatch(name):
+        if _THEIR_MASK.fullmatch(name):
+            masks[key] = array
+            continue
+        if _BLOCKED.fullmatch(name):
+            if array.size != 1 or not array.max() <= -1e4:
+                raise LoadError(f"{path} holds {key}, which is not one number far below 0.")
             continue
         for published, value in _renamed(name, array, path):
             tensors[published] = value
     if "tok_emb.weight" in tensors:
         tensors.setdefault("out_head.weight", tensors["tok_emb.weight"])
-    return tensors
+    return tensors, masks
 
 
 def _renamed(name: str, array: np.ndarray, path: Path) -> Iterable[tuple[str, np.ndarray]]:

@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
+from predictors.gpt2.shape import Encoding
 from predictors.runtime.errors import LoadError
 
 NOT_CONVERTED = 3
@@ -24,7 +26,10 @@ def main(arguments: Sequence[str]) -> int:
         help="where GPT-2's vocabulary is (default: beside CHECKPOINT)",
     )
     parser.add_argument(
-        "--encoding", default="gpt2", help="encoding to look for in tiktoken's cache (default: gpt2)"
+        "--encoding",
+        choices=get_args(Encoding),
+        default="gpt2",
+        help="encoding to look for in tiktoken's cache (default: gpt2)",
     )
     parser.add_argument(
         "--trust-pickle",
@@ -39,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
             options.checkpoint,
             options.out,
             tokenizer_folder=options.tokenizer,
-            model_name=options.encoding,
+            encoding=options.encoding,
             trust_pickle=options.trust_pickle,
         )
     except ModuleNotFoundError as error:

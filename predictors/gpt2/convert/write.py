@@ -23,6 +23,7 @@ from predictors.gpt2.artifact import (
 from predictors.gpt2.convert.checkpoint import read_checkpoint
 from predictors.gpt2.convert.vocabulary import find_tokenizer
 from predictors.gpt2.convert.weights import served
+from predictors.gpt2.shape import Encoding
 from predictors.runtime.errors import LoadError
 
 
@@ -31,7 +32,7 @@ def convert(
     target: Path,
     *,
     tokenizer_folder: Path | None = None,
-    model_name: str = "gpt2",
+    encoding: Encoding = "gpt2",
     trust_pickle: bool = False,
 ) -> Artifact:
     """Writes the artifact of a checkpoint to the folder ``target``, which must not be there yet.
@@ -40,7 +41,7 @@ def convert(
     """
     if target.exists():
         raise LoadError(f"{target} is there already: remove it or name another folder.")
-    tokenizer = find_tokenizer(tokenizer_folder or checkpoint_file.parent, model_name)
+    tokenizer = find_tokenizer(tokenizer_folder or checkpoint_file.parent, encoding)
     checkpoint = read_checkpoint(checkpoint_file, trust_pickle=trust_pickle)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from predictors.multitask_nlp.engine import Logits
 from predictors.multitask_nlp.tasks import NER_LABELS, SENTIMENTS
 from predictors.multitask_nlp.tokenizer import Document, TextTokenizer
 from predictors.multitask_nlp.training.examples import Split
-from predictors.multitask_nlp.training.features import word_spans
+from predictors.multitask_nlp.training.features import IGNORED, Feature, features, word_spans
 from predictors.multitask_nlp.training.model import MultitaskModel
 from predictors.multitask_nlp.training.squad import scores
 
@@ -39,6 +39,8 @@ class Metrics:
     """0 to 100"""
     qa_f1: float
     """0 to 100"""
+    eval_loss: float
+    """Cross entropy, without the tasks' weights: the mean of the three tasks'."""
 
     @property
     def score(self) -> float:
@@ -50,8 +52,35 @@ class Metrics:
 
 
 def evaluate(read: Reader, tokenizer: TextTokenizer, split: Split) -> Metrics:
-    exact, f1 = _qa(read, tokenizer, split)
-    return Metrics(_sentiment(read, tokenizer, split), _ner(read, tokenizer, split), exact, f1)
+    labelled, losses = features(split, tokenizer), []
+
+    def noting(task: str) -> Reader:
+        def noted(sequences: Sequence[np.ndarray]) -> list[Logits]:
+            rows = read(sequences)
+            losses.append(cross_entropy(task, rows, labelled[task]))
+            return rows
+
+        return noted
+
+    accuracy = _sentiment(noting("sentiment"), tokenizer, split)
+    ner_f1 = _ner(noting("ner"), tokenizer, split)
+    exact, f1 = _qa(noting("qa"), tokenizer, split)
+    return Metrics(accuracy, ner_f1, exact, f1, sum(losses) / len(losses))
+
+
+def cross_entropy(task: str, rows: Sequence[Logits], labelled: Sequence[Feature]) -> float:
+    """Mean over all labels of a task; ``rows`` and ``labelled`` are the same windows."""
+    total, count = 0.0, 0
+    for row, feature in zip(rows, labelled, strict=True):
+        said = {"sentiment": row.sentiment[None], "ner": row.ner}.get(task)
+        logits = np.stack([row.start, row.end]) if said is None else said
+        real = feature.labels != IGNORED
+        logits, labels = logits[real].astype(np.float64), feature.labels[real]
+        highest = logits.max(-1, keepdims=True)
+        sums = highest[:, 0] + np.log(np.exp(logits - highest).sum(-1))
+        total += float((sums - logits[np.arange(len(labels)), labels]).sum())
+        count += len(labels)
+    return total / max(1, count)
 
 
 def reader(model: MultitaskModel, pad_id: int = 0) -> Reader:

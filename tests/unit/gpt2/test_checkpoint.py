@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,16 @@ WRONG: dict[str, tuple[Any, str]] = {
     "whole numbers": (_with("final_norm.scale", torch.ones(64, dtype=torch.int32)), "as int32"),
     "not a tensor": (lambda state: state.update(step=4), "'step', which is no tensor"),
     "another mask": (_with("trf_blocks.0.att.mask", torch.ones(128, 128)), "mask, which is not the causal"),
+    "a mask lacks": (_without("trf_blocks.1.att.mask"), "lacks trf_blocks.1.att.mask"),
+    "a mask too many": (_with("trf_blocks.2.att.mask", torch.ones(1)), "not have: trf_blocks.2.att.mask"),
+    "a mask of another context": (
+        _with("trf_blocks.1.att.mask", torch.ones(64, 64).triu(1)),
+        r"trf_blocks.1.att.mask of shape \[64, 64\], expected \[128, 128\]",
+    ),
+    "a mask of many numbers": (
+        _with("trf_blocks.0.att.mask", 2 * torch.ones(128, 128).triu(1)),
+        "mask, which is not the causal",
+    ),
     "two formats in one": (_with("trf_blocks.0.ff.layer.0.bias", torch.ones(256)), "mixes two formats"),
 }
 
@@ -115,6 +126,67 @@ def test_what_is_wrong_is_named(tmp_path: Path, case: str) -> None:
     change(state)
     with pytest.raises(LoadError, match=message):
         read_checkpoint(saved(tmp_path, state))
+
+
+def transformers_state(**others: Any) -> State:
+    config = GPT2Config(vocab_size=VOCAB, n_positions=64, n_embd=128, n_layer=1, n_head=2)
+    return {**GPT2LMHeadModel(config).state_dict(), **others}
+
+
+CAUSAL = torch.ones(64, 64).tril().bool()[None, None]
+
+
+def test_the_masks_of_older_versions_of_transformers(tmp_path: Path) -> None:
+    name = "transformer.h.0.attn"
+    for blocked in (-1e4, torch.finfo(torch.float32).min):
+        state = transformers_state(**{f"{name}.bias": CAUSAL, f"{name}.masked_bias": torch.tensor(blocked)})
+        assert read_checkpoint(saved(tmp_path, state)).shape.layers == 1
+    for key, value, message in (
+        ("bias", CAUSAL.flip(2), "transformer.h.0.attn.bias, which is not the causal mask"),
+        ("bias", CAUSAL[:, :, :32, :32], r"attn.bias of shape \[1, 1, 32, 32\], expected \[1, 1, 64, 64\]"),
+        ("masked_bias", torch.tensor(0.0), "attn.masked_bias, which is not one number far below 0"),
+    ):
+        with pytest.raises(LoadError, match=message):
+            read_checkpoint(saved(tmp_path, transformers_state(**{f"{name}.{key}": value})))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"n_head": 4}, "config.json has n_head 4: the weights beside it have 2, in heads of 64"),
+        ({"num_attention_heads": 1}, "has n_head 1"),
+        ({}, "has n_head 12"),
+        ({"n_head": 2, "n_layer": 3}, "has n_layer 3: the weights beside it have 1"),
+        ({"n_head": 2, "activation_function": "relu"}, 'has activation_function "relu": this engine'),
+        ({"n_head": 2, "layer_norm_epsilon": 1e-6}, "has layer_norm_epsilon 1e-06"),
+        (
+            {"n_head": 2, "scale_attn_weights": False},
+            "has scale_attn_weights false: this engine computes true",
+        ),
+        ({"n_head": 2, "scale_attn_by_inverse_layer_idx": True}, "has scale_attn_by_inverse_layer_idx true"),
+        ({"n_head": 2, "model_type": "gptj"}, 'has model_type "gptj"'),
+        ([], "is no JSON object"),
+    ],
+)
+def test_what_transformers_config_says_and_the_engine_does_not_compute_is_refused(
+    tmp_path: Path, config: object, message: str
+) -> None:
+    """No tensor's shape tells these: such weights would be converted and answer wrongly."""
+    path = saved(tmp_path, transformers_state())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(LoadError, match=message):
+        read_checkpoint(path)
+
+
+def test_a_config_as_transformers_writes_it(tmp_path: Path) -> None:
+    path = saved(tmp_path, transformers_state())
+    GPT2Config(vocab_size=VOCAB, n_positions=64, n_embd=128, n_layer=1, n_head=2).save_pretrained(tmp_path)
+    assert read_checkpoint(path).shape.heads == 2
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(LoadError, match="cannot be read as JSON"):
+        read_checkpoint(path)
+    saved(tmp_path, state_dict())
+    assert read_checkpoint(path).shape.layers == 2, "a published .pth has no such file: it is another's"
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, torch.ones(3)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -87,9 +89,17 @@ def test_a_conversion_that_fails_in_the_middle_leaves_nothing(
 
 
 def test_a_whole_model_object_needs_trust(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = torch.nn.Module()
+    """Its class stands in the author's own script, which is not here: the weights are read all the same."""
+    script = ModuleType("train_of_another")
+    exec("import torch\nclass GPTModel(torch.nn.Module): pass\nclass Config: width = 64", vars(script))
+    monkeypatch.setitem(sys.modules, script.__name__, script)
+    model = script.GPTModel()
+    model.config = script.Config()
     for key, value in state_dict(layers=1, outputs=LABELS).items():
         *path, last = key.split(".")
         module: torch.nn.Module = model
@@ -99,9 +109,11 @@ def test_a_whole_model_object_needs_trust(
             module = getattr(module, name)
         module.register_buffer(last, value)
     torch.save(model, checkpoint)
+    monkeypatch.delitem(sys.modules, script.__name__)
     assert main([str(checkpoint), str(tmp_path / "out")]) == NOT_CONVERTED
     assert "convert --trust-pickle" in capsys.readouterr().err
     assert main(["--trust-pickle", str(checkpoint), str(tmp_path / "out")]) == 0
+    assert Artifact(tmp_path / "out").shape.classifies
 
 
 def test_wrong_usage_is_exit_code_2() -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from predictors.gpt2.artifact import FORMAT, MANIFEST
+from predictors.gpt2.artifact import FORMAT, MANIFEST, TOKENIZER
+from predictors.gpt2.engine.decoder import Completion, Work
 from predictors.gpt2.loading import Loader
 from predictors.gpt2.predictor import Gpt2
 from predictors.gpt2.settings import Gpt2Settings
-from predictors.gpt2.shape import LABELS
-from predictors.gpt2.sources import GENERATE, Source, find_sources
+from predictors.gpt2.shape import LABELS, VOCAB
+from predictors.gpt2.sources import GENERATE, SPAM, Source, find_sources
+from predictors.gpt2.tokenizer import TextTokenizer
 from predictors.runtime.errors import LoadError
 from tests.support.gpt2 import state_dict, write_artifact, write_vocabulary
 
@@ -38,6 +40,24 @@ def test_a_checkpoint_is_converted_at_the_first_start_and_never_again(tmp_path: 
 
 
 @pytest.mark.slow
+def test_what_stands_beside_a_checkpoint_is_part_of_what_was_converted(tmp_path: Path) -> None:
+    """Another vocabulary is another tokenizer, though the weights are the same."""
+    write_vocabulary(tmp_path)
+    torch.save(state_dict(layers=1), tmp_path / "gpt2.pth")
+    (source,) = find_sources(tmp_path, None).values()
+    first = Loader(settings(tmp_path)).artifact(source)
+    with (tmp_path / "vocab.bpe").open("r+") as merges:
+        lines = merges.read().splitlines(keepends=True)
+        merges.seek(0)
+        merges.writelines([lines[0], *lines[2:]])  # without the first merge: " t"
+        merges.truncate()
+    second = Loader(settings(tmp_path)).artifact(source)
+    texts = [TextTokenizer(artifact.path(TOKENIZER)).encode("a tea") for artifact in (first, second)]
+    assert texts[0] != texts[1]
+    assert Loader(settings(tmp_path)).artifact(source).folder == second.folder
+
+
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_converted_says_why(tmp_path: Path) -> None:
     write_vocabulary(tmp_path)
     torch.save({"tok_emb.weight": torch.ones(3, 3)}, tmp_path / "gpt2.pth")
@@ -56,9 +76,31 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_answers_must_leave_room_for_a_prompt(tmp_path: Path) -> None:
     write_artifact(tmp_path, state_dict(layers=1, context=128), GENERATE)
     with pytest.raises(
-        LoadError, match="context of 128 tokens: QUINTET_MAX_NEW_TOKENS, 128, must leave room"
+        LoadError, match=r"context of 128 tokens .*: QUINTET_MAX_NEW_TOKENS, 128, must leave room"
     ):
         Gpt2(settings(tmp_path, max_new_tokens=128)).load(lambda _: None)
+    with pytest.raises(LoadError, match=r"context of 48 tokens .* MAX_CTX"):
+        Gpt2(settings(tmp_path, max_context=48)).load(lambda _: None)
+
+
+def test_a_small_context_for_little_memory(tmp_path: Path) -> None:
+    """Spam is padded to its own length all the same: it is no sequence that grows."""
+    for name, outputs in ((GENERATE, VOCAB), (SPAM, LABELS)):
+        write_artifact(tmp_path, state_dict(layers=1, outputs=outputs), name)
+    small, large = settings(tmp_path, max_context=16, max_new_tokens=8), settings(tmp_path)
+    artifact = Loader(small).artifact(Source(GENERATE, tmp_path / GENERATE))
+    saved = Loader(large).bytes_needed(artifact) - Loader(small).bytes_needed(artifact)
+    assert saved == 2 * 2 * 8 * (128 - 16) * 64
+    predictor = Gpt2(small)
+    predictor.load(lambda _: None)
+    predictor.self_test()
+    item = predictor.parse({"prompt": "one two three four " * 9, "max_new_tokens": 8, "temperature": 0})
+    spam = predictor.parse({"prompt": "You won a prize", "task_name": SPAM})
+    text, label = predictor.run([work for work in predictor.prepare([item, spam]) if isinstance(work, Work)])
+    assert isinstance(text, Completion)
+    assert isinstance(label, Completion)
+    assert (text.prompt_tokens, text.completion_tokens, text.truncated) == (8, 8, True)
+    assert (label.finish_reason, label.truncated) == ("label", False)
 
 
 def test_a_model_beyond_the_memory_is_refused(tmp_path: Path) -> None:

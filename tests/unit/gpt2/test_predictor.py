@@ -117,6 +117,12 @@ async def test_a_task_that_no_model_here_can_do(tmp_path: Path) -> None:
     assert refused.value.details[0]["field"] == "task_name"
 
 
+async def test_a_label_has_no_text_that_it_could_follow(predictor: Gpt2) -> None:
+    with pytest.raises(InvalidValue, match="echo must not be asked for with the task spam") as refused:
+        await read(predictor, prompt="a", task_name=SPAM, echo=True)
+    assert refused.value.details[0]["field"] == "echo"
+
+
 def test_a_classifier_that_reads_less_than_it_was_trained_at_is_refused(tmp_path: Path) -> None:
     write_artifact(tmp_path, state_dict(layers=1, context=64, outputs=LABELS), SPAM)
     with pytest.raises(LoadError, match="has a context of 64 tokens: a text to classify has 120"):

@@ -9,7 +9,7 @@ from predictors.runtime.settings import SettingsError
 
 ORIGINAL = {
     "CKPT_PATH": "/weights/model.pth",
-    "MODEL_NAME": "mine",
+    "MODEL_NAME": "r50k_base",
     "MAX_CTX": "256",
     "TORCH_THREADS": "3",
     "API_KEY": "secret",
@@ -29,7 +29,7 @@ def test_the_originals_names_keep_their_meaning(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(name, value)
     settings = Gpt2Settings.from_environment()
     assert settings.checkpoint == Path("/weights/model.pth")
-    assert (settings.tokenizer, settings.max_context, settings.threads) == ("mine", 256, 3)
+    assert (settings.tokenizer, settings.max_context, settings.threads) == ("r50k_base", 256, 3)
     assert settings.api_key.get_secret_value() == "secret"
 
 
@@ -39,7 +39,9 @@ def test_our_name_comes_before_the_originals(monkeypatch: pytest.MonkeyPatch) ->
     assert Gpt2Settings.from_environment().max_context == 512
 
 
-@pytest.mark.parametrize(("name", "value"), [("MAX_CTX", "4096"), ("TORCH_THREADS", "0")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("MAX_CTX", "4096"), ("TORCH_THREADS", "0"), ("MODEL_NAME", "cl100k_base")]
+)
 def test_a_value_out_of_range_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):

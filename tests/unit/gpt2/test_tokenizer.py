@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -84,10 +85,29 @@ def test_tiktokens_cache_is_looked_into(tmp_path: Path, monkeypatch: pytest.Monk
     assert find_tokenizer(tmp_path / "nothing", "gpt2")
 
 
+def test_tiktokens_r50k_base_is_the_same_vocabulary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpt2: TextTokenizer
+) -> None:
+    """As tiktoken caches it: each token in base64, in the order in which they were merged."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    lines = (b"%s %d\n" % (base64.b64encode(gpt2._bytes[token]), token) for token in range(END_OF_TEXT))
+    ranks = tmp_path / "0ea1e91bbb3a60f729a8dc8f777fd2fc07cd8df4"
+    ranks.write_bytes(b"".join(lines))
+    made = json.loads(find_tokenizer(tmp_path / "nothing", "r50k_base"))
+    write_vocabulary(tmp_path)
+    assert made == json.loads(build(*(tmp_path / name for name in FILES[1])))
+    for wrong in (b"hello\n", b"aGVsbG8= 0\n", b"YQ== 0\nYg== 1\nY2M= 2\n"):
+        ranks.write_bytes(wrong)
+        with pytest.raises(LoadError, match="is not a vocabulary"):
+            find_tokenizer(tmp_path / "nothing", "r50k_base")
+
+
 def test_no_vocabulary_and_a_wrong_one_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    with pytest.raises(LoadError, match=r"put GPT-2's vocab\.json and merges\.txt"):
+    with pytest.raises(
+        LoadError, match=r"tiktoken's cache .* for gpt2 \(MODEL_NAME\): put GPT-2's vocab\.json"
+    ):
         find_tokenizer(tmp_path, "gpt2")
     (tmp_path / "vocab.json").write_text('{"a": 0}')
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")

@@ -104,6 +104,34 @@ def test_it_passes_its_own_test(loaded: MultitaskNlp) -> None:
     loaded.self_test()
 
 
+class Neighbourly(Engine):
+    """Says something else in the first call, which is the one that the self-test's texts share."""
+
+    heads: tuple[str, ...]
+    calls = 0
+
+    def logits(self, sequences: Any) -> list[Logits]:
+        self.calls += 1
+        shared = self.calls == 1
+        found = []
+        for logits in super().logits(sequences):
+            parts = {head: np.zeros_like(getattr(logits, head)) for head in self.heads}
+            for head, part in parts.items():
+                part[..., (1 if shared else 3) if head == "ner" else (-4 if shared else -6)] = 50
+            found.append(logits._replace(**parts))
+        return found
+
+
+@pytest.mark.parametrize("heads", [("ner",), ("start", "end")])
+def test_what_depends_on_its_neighbours_fails_the_self_test(
+    loaded: MultitaskNlp, heads: tuple[str, ...]
+) -> None:
+    loaded._engine = engine = Neighbourly(loaded._artifact.graph, 1)
+    engine.heads = heads
+    with pytest.raises(LoadError, match="an answer differs when others share its call"):
+        loaded.self_test()
+
+
 def test_two_tasks_of_a_text_are_one_reading(loaded: MultitaskNlp) -> None:
     both, one = loaded.prepare([Query(("sentiment", "ner"), text="a b"), Query(("ner",), text="a b")])
     assert isinstance(both, Reading)

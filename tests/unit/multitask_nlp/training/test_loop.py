@@ -51,7 +51,7 @@ class Watch:
 
 def scored(*scores: float) -> Callable[[MultitaskModel], Metrics]:
     left = iter(scores)
-    return lambda _: Metrics(score := next(left), score, 100 * score, 100 * score)
+    return lambda _: Metrics(score := next(left), score, 100 * score, 100 * score, 1.0)
 
 
 def run(
@@ -75,7 +75,7 @@ def test_the_best_weights_are_kept(make_model: ModelMaker) -> None:
 
     def measure(model: MultitaskModel) -> Metrics:
         kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return Metrics(score := next(scores), score, score, score)
+        return Metrics(score := next(scores), score, score, score, 1.0)
 
     outcome = train(make_model(), data(), RECIPE, measure, Watch())
     assert outcome.best_step == 12

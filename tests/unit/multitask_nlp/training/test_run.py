@@ -35,7 +35,7 @@ from tests.support.servers import ROOT
 pytestmark = pytest.mark.slow
 
 ANY = Drops(sentiment_accuracy=1, ner_f1=1, qa_exact_match=100, qa_f1=100)
-METRICS = ("sentiment_accuracy", "ner_f1", "qa_exact_match", "qa_f1")
+METRICS = ("sentiment_accuracy", "ner_f1", "qa_exact_match", "qa_f1", "eval_loss")
 
 
 class Quiet:
