@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import mlflow.pyfunc
 import pandas as pd
 import pytest
@@ -30,7 +32,7 @@ from predictors.multitask_nlp.training.run import WEIGHTS, Job, run
 from predictors.multitask_nlp.training.sources import Sources
 from predictors.multitask_nlp.training.tracking import ALIAS, REGISTERED
 from predictors.runtime.errors import LoadError
-from tests.support.servers import ROOT
+from tests.support.servers import ROOT, running
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +134,22 @@ def test_a_run_leaves_all_that_made_it_and_a_model_to_serve(
     graph.write_bytes(graph.read_bytes()[:-1] + b"!")
     with pytest.raises(LoadError, match="the checksum differs"):
         registry.load(lambda _: None)
+
+
+@pytest.mark.timeout(600)
+def test_what_make_train_multitask_does_ends_in_a_model_that_is_served(tmp_path: Path, store: str) -> None:
+    """The project's made data and encoder, without a network. Six steps teach too little for the gate."""
+    options = ["train", "--made", "--max-samples", "48", "--epochs", "1", "--output", str(tmp_path / "out")]
+    made = command.job(command.parser().parse_args(options))
+    assert f"models:/{REGISTERED}@{ALIAS}" in run(dataclasses.replace(made, drops=ANY), Quiet())
+    environment = {
+        "QUINTET_MODEL_URI": f"models:/{REGISTERED}@{ALIAS}",
+        "MLFLOW_TRACKING_URI": store,
+        "MLFLOW_ALLOW_FILE_STORE": "true",
+    }
+    with running("predictors.multitask_nlp", environment, seconds=120) as server:
+        answer = httpx.post(f"{server.url}/predict/sentiment", json={"text": "What a film!"}, timeout=30)
+    assert answer.json()["sentiment"] in ("positive", "negative")
 
 
 @pytest.mark.parametrize("uri", ["models:/nobody@champion", f"models:/{REGISTERED}/7"])
