@@ -25,8 +25,6 @@ KINDS = {
     ("policy/v1", "PodDisruptionBudget"): "V1PodDisruptionBudget",
     ("serving.kserve.io/v1beta1", "InferenceService"): "V1beta1InferenceService",
 }
-FOREIGN = {"ScaledObject", "PodMonitor", "HTTPRoute"}
-"""Kinds of projects that publish no Python classes."""
 
 _SCALARS: dict[str, type | tuple[type, ...]] = {
     "str": str,
