@@ -2,8 +2,8 @@
 
 tests/support/crds has what those say of a version's shape, without the prose, under their licence: KEDA, the
 Prometheus operator and Gateway API are Apache-2.0. ``python -m tests.support.custom_resources`` makes the
-files anew from the Go modules named below. A key that is not in a schema is a problem; rules in CEL are left to
-the API server.
+files anew from the Go modules named below. A key that is not in a schema is a problem; rules in CEL are
+left to the API server.
 """
 
 from __future__ import annotations
