@@ -22,6 +22,8 @@ KINDS = {
     ("autoscaling/v2", "HorizontalPodAutoscaler"): "V2HorizontalPodAutoscaler",
     ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
     ("networking.k8s.io/v1", "Ingress"): "V1Ingress",
+    ("rbac.authorization.k8s.io/v1", "Role"): "V1Role",
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): "V1RoleBinding",
     ("policy/v1", "PodDisruptionBudget"): "V1PodDisruptionBudget",
     ("serving.kserve.io/v1beta1", "InferenceService"): "V1beta1InferenceService",
 }
