@@ -20,6 +20,7 @@ KINDS = {
     ("v1", "ServiceAccount"): "V1ServiceAccount",
     ("apps/v1", "Deployment"): "V1Deployment",
     ("autoscaling/v2", "HorizontalPodAutoscaler"): "V2HorizontalPodAutoscaler",
+    ("batch/v1", "Job"): "V1Job",
     ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
     ("networking.k8s.io/v1", "Ingress"): "V1Ingress",
     ("rbac.authorization.k8s.io/v1", "Role"): "V1Role",
