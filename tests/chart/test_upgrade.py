@@ -16,6 +16,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
+from hack.helm import template
 from tests.support.charts import CHART, Object, render
 
 CONTRACTS = Path(__file__).with_name("contracts")
@@ -70,6 +71,17 @@ def test_an_upgrade_renders_and_changes_nothing_that_is_fixed(version: str, valu
     before = json.loads(values.with_name(values.name.replace("-values.yaml", "-fixed.json")).read_text())
     assert before.keys() <= now.keys(), "an object that is gone has taken its address with it"
     assert {name: now[name] for name in before} == before
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_upgrade_that_reuses_values_renders(version: str, tmp_path: Path) -> None:
+    """`helm upgrade --reuse-values` gives a new chart the old one's defaults: what is new is not in them."""
+    chart = tmp_path / "quintet"
+    shutil.copytree(CHART, chart)
+    shutil.copy(CONTRACTS / version / "values.yaml", chart)
+    objects = [o for o in yaml.safe_load_all(template(chart, more=["--is-upgrade"])) if o]
+    before = json.loads((CONTRACTS / version / "ci" / "demo-fixed.json").read_text())
+    assert before.keys() <= fixed(objects).keys()
 
 
 def test_what_is_fixed_is_compared() -> None:
