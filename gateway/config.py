@@ -145,10 +145,33 @@ class Admin(Section):
     port: Port = 9901
 
 
+class Kubernetes(Section):
+    """The cluster that the catalogue asks how its models are: a token that may list InferenceServices and
+    Deployments of one namespace, as Kubernetes mounts and renews it."""
+
+    namespace: DnsLabel
+    selector: Text
+    """Labels of what is ours there: app.kubernetes.io/instance=quintet."""
+    api: str = "https://kubernetes.default.svc"
+    token_file: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    ca_file: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
+
+    @model_validator(mode="after")
+    def _asked_safely(self) -> Kubernetes:
+        url = _web_address(self.api)
+        if url is None or self.api != f"{url.scheme}://{url.netloc}":
+            raise ValueError("api must be scheme://host[:port] with nothing behind it")
+        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+            raise ValueError("api must be https unless on loopback: it is sent a token")
+        return self
+
+
 class Portal(Section):
     """The gateway's own pages, on loopback behind Envoy."""
 
     port: Port = 9902
+    kubernetes: Kubernetes | None = None
+    """Without it the catalogue knows what predictors say of themselves, and no more."""
 
 
 class Keys(Section):
@@ -199,9 +222,11 @@ class Keys(Section):
 
 def _is_inside(host: str) -> bool:
     """Who can change the answer of a plain http address can mint tokens; these are out of others' reach."""
-    if host == "localhost" or host.endswith((".svc", ".svc.cluster.local")):
-        return True
-    return is_ip(host) and ipaddress.ip_address(host).is_loopback
+    return _is_loopback(host) or host.endswith((".svc", ".svc.cluster.local"))
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def is_ip(host: str) -> bool:
@@ -324,6 +349,10 @@ class Model(Section):
 
     kubernetes_name: DnsLabel | None = None
     """Default: the protocol name with hyphens for underscores."""
+    inference_service: DnsLabel | None = None
+    """Its InferenceService in portal.kubernetes; default: the Kubernetes name."""
+    node_kind: Text | None = None
+    """What it is meant to run on, such as t4; the catalogue says so."""
     upstream: Upstream
     timeouts: Timeouts = Timeouts()
     max_requests: Annotated[int, Field(ge=1, le=MOST)] = 1024
@@ -364,6 +393,9 @@ class Config(Section):
 
     def kubernetes_name(self, model: str) -> str:
         return kubernetes_name(model, self.models[model])
+
+    def inference_service(self, model: str) -> str:
+        return self.models[model].inference_service or self.kubernetes_name(model)
 
     def max_body_bytes(self, model: str | None) -> int:
         """None: the gateway's own pages."""

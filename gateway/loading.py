@@ -83,18 +83,22 @@ def load(file: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
         problems += certificate_problems(listen.tls, base, "listen.tls")
     if config is None or problems:
         raise ConfigError(str(file), list(dict.fromkeys(problems)))
-    return Loaded(_with_authorities(config, base), base, jwks, environ)
+    return Loaded(_with_whole_paths(config, base), base, jwks, environ)
 
 
-def _with_authorities(config: Config, base: Path) -> Config:
-    """The one file that the bootstrap names, so its path is whole."""
+def _with_whole_paths(config: Config, base: Path) -> Config:
+    """Those of the files that are read later, by Envoy and by the portal."""
     issuers = [
         issuer.model_copy(
             update={"keys": issuer.keys.model_copy(update={"ca_file": resolve(base, issuer.keys.ca_file)})}
         )
         for issuer in config.issuers
     ]
-    return config.model_copy(update={"issuers": issuers})
+    portal = config.portal
+    if asked := portal.kubernetes:
+        files = {name: resolve(base, getattr(asked, name)) for name in ("token_file", "ca_file")}
+        portal = portal.model_copy(update={"kubernetes": asked.model_copy(update=files)})
+    return config.model_copy(update={"issuers": issuers, "portal": portal})
 
 
 # --- reading --------------------------------------------------------------------------------------

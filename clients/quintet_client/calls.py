@@ -100,7 +100,7 @@ def metadata(model: str) -> Call[Json]:
 
 
 def models() -> Call[list[Json]]:
-    """Those that the token may use, with routes, limits and readiness. Needs the scope read:models."""
+    """Those that the token may use: routes, limits, readiness, state. Needs the scope read:models."""
     return Call("GET", "/models", _member("models"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from gateway.config import Config
 from gateway.portal.caller import caller_of
 from gateway.portal.catalogue import allowed_routes, catalogue
 from gateway.portal.documents import Documents
+from gateway.portal.kubernetes import KubernetesState
 from gateway.portal.openapi import merged
 from gateway.portal.readiness import Readiness
 from gateway.routes import DOCS_PAGES
@@ -42,6 +44,7 @@ def create_app(config: Config, transport: httpx.AsyncBaseTransport | None = None
         async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
             app.state.readiness = Readiness(config, client)
             app.state.documents = Documents(config, client)
+            app.state.kubernetes = KubernetesState(config)
             yield
 
     app = FastAPI(title="quintet", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -57,8 +60,10 @@ def create_app(config: Config, transport: httpx.AsyncBaseTransport | None = None
     @app.api_route("/", methods=READING)
     @app.api_route("/models", methods=READING)
     async def models(request: Request) -> JSONResponse:
-        ready = await request.app.state.readiness.models()
-        return JSONResponse(catalogue(config, caller_of(request.headers), ready), headers=_OF_ONE_CALLER)
+        state = request.app.state
+        ready, observed = await asyncio.gather(state.readiness.models(), state.kubernetes.models())
+        said = catalogue(config, caller_of(request.headers), ready, observed)
+        return JSONResponse(said, headers=_OF_ONE_CALLER)
 
     @app.api_route("/openapi.json", methods=READING)
     async def openapi(request: Request) -> JSONResponse:

@@ -1,12 +1,14 @@
-"""The models that a caller may use, each with its routes and whether it is ready."""
+"""The models that a caller may use, with their routes, readiness, and state in the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from gateway.config import Config
 from gateway.portal.caller import Caller
+from gateway.portal.kubernetes import Observed
 from gateway.routes import Route, infer_scope, route_table
 
 
@@ -21,10 +23,13 @@ def allowed_routes(config: Config, caller: Caller) -> dict[str, list[Route]]:
     return found
 
 
-def catalogue(config: Config, caller: Caller, ready: Mapping[str, bool]) -> dict[str, Any]:
+def catalogue(
+    config: Config, caller: Caller, ready: Mapping[str, bool], observed: Mapping[str, Observed]
+) -> dict[str, Any]:
+    """`ready` is the predictors' own word, `observed` that of Kubernetes."""
     return {
         "models": [
-            _entry(config, name, routes, ready[name])
+            _entry(config, name, routes, ready[name], observed[name])
             for name, routes in allowed_routes(config, caller).items()
         ],
         "openapi": "/openapi.json",
@@ -32,12 +37,17 @@ def catalogue(config: Config, caller: Caller, ready: Mapping[str, bool]) -> dict
     }
 
 
-def _entry(config: Config, name: str, routes: list[Route], ready: bool) -> dict[str, Any]:
+def _entry(config: Config, name: str, routes: list[Route], ready: bool, observed: Observed) -> dict[str, Any]:
     limits = config.per_caller(name)
     rate = {"requests": limits.rate.requests, "seconds": limits.rate.seconds} if limits.rate else None
     return {
         "name": name,
         "ready": ready,
+        "status": observed.status,
+        "reason": observed.reason,
+        "replicas": asdict(observed.replicas) if observed.replicas else None,
+        "node_kind": config.models[name].node_kind,
+        "node_selector": observed.node_selector,
         "scope": infer_scope(name),
         "kubernetes_name": config.kubernetes_name(name),
         "routes": [

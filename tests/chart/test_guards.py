@@ -34,6 +34,8 @@ GUARDS = [
     ("route without Gateway", "gateway.httpRoute.enabled=true", "a route needs a Gateway"),
     ("gateway without keys", f"{ISSUER},gateway.issuers[0].keys.refresh=5m", "without keys no token could be checked"),
     ("keys twice", f"{ISSUER},gateway.issuers[0].keys.jwksUrl=https://a,gateway.issuers[0].keys.jwksSecret.name=a,gateway.issuers[0].keys.jwksSecret.key=b", "give exactly one of"),
+    ("training for nothing", "training.enabled=true", "or what is trained ends with its pod"),
+    ("data from nowhere", "training.options.qa_data=/data/qa", "is on the volume of training.data.claim"),
     ("development in production", f"profile=cpu,{NO_WEIGHTS},development=true", "development: is for the profile demo"),
 ]  # fmt: skip
 

@@ -12,17 +12,22 @@ import yaml
 
 from hack.chart.documented import read
 from hack.helm import HelmFailed
-from tests.support.charts import CASES, CHART, ROOT, case_flags, render, render_values
-from tests.support.kubernetes_models import FOREIGN, KINDS, problems
+from tests.support import custom_resources, kubernetes_models
+from tests.support.charts import CASES, CHART, ROOT, Object, case_flags, kind, render, render_values
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 FIELDS = [field for top in read((CHART / "values.yaml").read_text()) for field in top.walk()]
 
 
+def problems(found: Object) -> list[str]:
+    ours = (found["apiVersion"], found["kind"]) in custom_resources.SOURCES
+    return (custom_resources if ours else kubernetes_models).problems(found)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_objects_are_what_the_apis_take(case: str) -> None:
-    objects = [o for o in render(*case_flags(case)) if o["kind"] not in FOREIGN]
+    objects = render(*case_flags(case))
     assert {o["kind"] for o in objects} >= {"InferenceService", "Deployment"}
     assert [problem for o in objects for problem in problems(o)] == []
 
@@ -41,7 +46,25 @@ def test_the_check_of_objects_finds_a_misspelt_key() -> None:
         "InferenceService.spec.predictor.containers[0].lifecycle.preStop.sleep.seconds: '5' is no int",
         "InferenceService.spec.predictor.terminationGracePeriod: unknown",
     ]
-    assert ("v1", "Pod") in KINDS
+
+
+@pytest.mark.parametrize(
+    ("case", "wanted", "spoil"),
+    [
+        ("keda", "ScaledObject", lambda spec: spec.update(minReplicas=1)),
+        ("keda", "ScaledObject", lambda spec: spec["triggers"][0].update(metadata={"threshold": 5})),
+        ("keda", "ScaledObject", lambda spec: spec.pop("scaleTargetRef")),
+        ("keda", "HTTPRoute", lambda spec: spec["rules"][0].update(timeouts={"request": "soon"})),
+        ("keda", "HTTPRoute", lambda spec: spec["rules"][0]["backendRefs"][0].update(port="http")),
+        ("company", "PodMonitor", lambda spec: spec["podMetricsEndpoints"][0].update(portName="http1")),
+        ("company", "PodMonitor", lambda spec: spec.update(selector=None)),
+    ],
+)
+def test_the_check_of_other_projects_objects_finds_mistakes(case: str, wanted: str, spoil: Any) -> None:
+    found = next(iter(kind(render(*case_flags(case)), wanted).values()))
+    assert problems(found) == []
+    spoil(found["spec"])
+    assert problems(found)
 
 
 def test_the_values_as_they_come_are_valid() -> None:

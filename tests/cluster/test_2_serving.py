@@ -208,6 +208,26 @@ def test_the_catalogue_says_what_is_there(release: Release) -> None:
     headers = {"authorization": f"Bearer {release.token('infer:*', 'read:models')}"}
     said = httpx.get(f"{release.address}/models", headers=headers, timeout=30).json()
     assert {entry["name"]: entry["ready"] for entry in said["models"]} == dict.fromkeys(MODELS, True)
+    for entry in said["models"]:
+        assert (entry["status"], entry["reason"]) == ("ready", None), entry
+        assert (entry["node_kind"], entry["node_selector"]) == ("none", {})
+        name = f"{entry['name'].replace('_', '-')}-predictor"
+        deployment = release.get("deployment", name)
+        assert entry["replicas"]["wanted"] == deployment["spec"]["replicas"]
+        assert 1 <= entry["replicas"]["ready"] <= entry["replicas"]["wanted"]
+
+
+def test_the_gateways_token_reads_what_the_catalogue_shows_and_nothing_else(release: Release) -> None:
+    gateway = f"--as=system:serviceaccount:{release.namespace}:{release.name}-gateway"
+
+    def may(*what: str) -> bool:
+        return release.kubectl("auth", "can-i", *what, gateway, check=False).strip() == "yes"
+
+    assert may("list", "inferenceservices.serving.kserve.io")
+    assert may("list", "deployments.apps")
+    for what in ("patch inferenceservices.serving.kserve.io", "list pods", "get secrets", "create pods/exec"):
+        assert not may(*what.split()), what
+    assert not may("list", "inferenceservices.serving.kserve.io", "--all-namespaces")
 
 
 def test_a_stranger_reaches_the_gateway_and_no_predictor(release: Release) -> None:

@@ -120,7 +120,8 @@ def test_jobs_go_on_while_every_replica_that_shares_them_is_replaced(shared: Rel
     """One after the other, with the client that follows a job from replica to replica."""
     before, token, jobs = shared.replicas("text-evaluator"), shared.token("infer:text_evaluator"), 0
     assert len(before) == 2
-    shared.kubectl("annotate", "inferenceservice", "text-evaluator", "quintet/restarted=1")
+    restarted = f"quintet/restarted={time.time():.0f}"
+    shared.kubectl("annotate", "inferenceservice", "text-evaluator", restarted, "--overwrite")
     until(lambda: len(shared.replicas("text-evaluator")) > 2, 60, "a new replica")
     while not shared.gone(before):
         outcomes = list(evaluate(items(300), shared.address, token=token))

@@ -36,6 +36,7 @@ def test_readiness_is_live(world: World) -> None:
     answer = http(world.port, "GET", "/models", headers)
     ready = {model["name"]: model["ready"] for model in answer.body["models"]}
     assert (ready["m1"], ready["down"]) == (True, False)
+    assert {model["status"] for model in answer.body["models"]} == {"unknown"}, "there is no cluster to ask"
 
 
 @pytest.mark.parametrize("path", ["/", "/models", "/openapi.json"])

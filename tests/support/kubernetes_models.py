@@ -20,13 +20,14 @@ KINDS = {
     ("v1", "ServiceAccount"): "V1ServiceAccount",
     ("apps/v1", "Deployment"): "V1Deployment",
     ("autoscaling/v2", "HorizontalPodAutoscaler"): "V2HorizontalPodAutoscaler",
+    ("batch/v1", "Job"): "V1Job",
     ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
     ("networking.k8s.io/v1", "Ingress"): "V1Ingress",
+    ("rbac.authorization.k8s.io/v1", "Role"): "V1Role",
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): "V1RoleBinding",
     ("policy/v1", "PodDisruptionBudget"): "V1PodDisruptionBudget",
     ("serving.kserve.io/v1beta1", "InferenceService"): "V1beta1InferenceService",
 }
-FOREIGN = {"ScaledObject", "PodMonitor", "HTTPRoute"}
-"""Kinds of projects that publish no Python classes."""
 
 _SCALARS: dict[str, type | tuple[type, ...]] = {
     "str": str,

@@ -101,6 +101,18 @@ ONE_MISTAKE = [
     ),
     ("issuers.0.keys.refresh", "5s", "issuers[0].keys: refresh is nothing without jwks_url"),
     ("issuers.0.keys.ca_file", "ca.crt", "issuers[0].keys: ca_file is nothing without jwks_url"),
+    (
+        "portal.kubernetes",
+        {"namespace": "a", "selector": "b=c", "api": "http://10.0.0.1"},
+        "portal.kubernetes: api must be https unless on loopback: it is sent a token",
+    ),
+    (
+        "portal.kubernetes",
+        {"namespace": "a", "selector": "b=c", "api": "https://u@k/x"},
+        "portal.kubernetes: api must be scheme://host[:port]",
+    ),
+    ("portal.kubernetes", {"selector": "b=c"}, "portal.kubernetes.namespace: is required"),
+    ("portal.kubernetes.token", "x", "portal.kubernetes.token: unknown key; did you mean token_file?"),
     ("issuers.0.clock_skew", "200ms", "issuers[0].clock_skew: Input should be greater than or equal to 1"),
     ("issuers.0.keys.secret_files", ["nowhere"], "issuers[0].keys.secret_files[0]: there is no file"),
     ("issuers.0.keys.secret_files", ["secret", "secret"], "issuers[0].keys.secret_files: the same secret"),

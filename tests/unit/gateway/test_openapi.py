@@ -10,6 +10,7 @@ from gateway.config import Config
 from gateway.portal.caller import Caller, caller_of
 from gateway.portal.catalogue import allowed_routes, catalogue
 from gateway.portal.documents import NOTHING, Said
+from gateway.portal.kubernetes import Observed, Status
 from gateway.portal.openapi import merged
 
 CONFIG = Config.model_validate(
@@ -61,7 +62,9 @@ def test_what_a_token_may_use(who: Caller, models: set[str]) -> None:
 
 
 def test_the_catalogue_names_what_this_token_may_call() -> None:
-    entries = catalogue(CONFIG, caller("infer:alpha"), {"alpha": True, "beta": False})["models"]
+    unknown = Observed(Status.UNKNOWN)
+    ready, observed = {"alpha": True, "beta": False}, {"alpha": unknown, "beta": unknown}
+    entries = catalogue(CONFIG, caller("infer:alpha"), ready, observed)["models"]
     (entry,) = entries
     assert (entry["name"], entry["ready"], entry["scope"]) == ("alpha", True, "infer:alpha")
     paths = {route["path"]: route["kind"] for route in entry["routes"]}

@@ -12,6 +12,8 @@ import yaml
 
 from tests.support.charts import CASES, CHART, case_flags, containers, pod_specs, render
 
+from predictors.multitask_nlp.training.made.recipe import ENCODER
+
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILES = sorted(
     file for file in ROOT.glob("*/**/Dockerfile") if not file.relative_to(ROOT).parts[0].startswith(".")
@@ -39,10 +41,10 @@ def stages(file: Path) -> list[list[Instruction]]:
     return found[1:]
 
 
-def shipped(file: Path) -> list[Instruction]:
-    """All that the last stage, which is the image, stands on, the libraries it copies left out."""
+def shipped(file: Path, target: str | None = None) -> list[Instruction]:
+    """All that a stage stands on, the libraries it copies left out; the last one is the image."""
     named = {name: stage for stage in stages(file) if (name := stage[0][1].partition(" AS ")[2])}
-    stage = stages(file)[-1]
+    stage = named[target] if target else stages(file)[-1]
     found = list(stage)
     while (base := stage[0][1].split()[0]) in named:
         stage = named[base]
@@ -173,3 +175,25 @@ def test_only_the_image_for_development_can_be_changed(file: Path) -> None:
 @pytest.mark.parametrize("lock", ["gpt2", "gpt4-nano", "multitask-nlp", "gateway"])
 def test_an_image_that_needs_no_torch_has_none(lock: str) -> None:
     assert "\ntorch==" not in f"\n{(ROOT / 'requirements' / f'{lock}.txt').read_text()}"
+
+
+def test_the_image_that_trains_is_one_more_and_serving_s_has_nothing_of_it() -> None:
+    file = ROOT / "predictors/multitask_nlp/Dockerfile"
+    training, serving = shipped(file, "training"), shipped(file)
+    assert copied(training) == copied(serving)
+    assert ("USER", "65532:65532") in training
+    assert not any(word == "RUN" for word, _ in training), "what builds stays out of what is shipped"
+    (libraries,) = (rest for word, rest in training if word == "COPY" and "--from=" in rest)
+    assert libraries == "--from=training-libraries /opt/venv /opt/venv"
+    assert "multitask-nlp-training.txt" in str(shipped(file, "training-libraries"))
+    assert "training-libraries" not in str(serving)
+    (entry,) = (rest for word, rest in training if word == "ENTRYPOINT")
+    assert json.loads(entry) == ["python3", "-m", "predictors.multitask_nlp.training", "train"]
+    title = re.search(r'title="([^"]+)"', str(training))
+    assert title
+    assert title[1] == "quintet/multitask-nlp-training"
+
+
+def test_the_made_data_and_their_encoder_can_be_trained_on_without_a_hub() -> None:
+    lock = (ROOT / "requirements" / "multitask-nlp-training.txt").read_text()
+    assert f"\n{ENCODER}==" in lock
