@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.charts import CASES, CHART, case_flags, containers, pod_specs, render
-
 from predictors.multitask_nlp.training.made.recipe import ENCODER
+from tests.support.charts import CASES, CHART, case_flags, containers, pod_specs, render
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILES = sorted(
