@@ -95,9 +95,10 @@ def test_what_is_copied_is_there_and_reaches_the_build(file: Path) -> None:
 
 def test_every_image_that_the_chart_names_is_made_by_a_command_that_a_dockerfile_says() -> None:
     ours = [case for case in CASES if case != "company"]  # which has a registry and tags of its own
+    training = ["--set", "training.enabled=true", "--set", "mlflow.url=http://mlflow.mlops.svc:5000"]
     used = {
         container["image"]
-        for flags in ([], *(case_flags(case) for case in ours))
+        for flags in ([], training, *(case_flags(case) for case in ours))
         for _, spec, _ in pod_specs(render(*flags))
         for container in containers(spec)
     }
