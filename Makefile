@@ -30,7 +30,7 @@ test: setup ## every check and every test
 	@$(PY) -m pytest $(ARGS)
 
 .PHONY: test-unit
-test-unit: setup ## the unit tests alone, in under a minute
+test-unit: setup ## the unit tests alone, in a minute or two
 	@$(PY) -m pytest tests/unit -m "not slow" $(ARGS)
 
 .PHONY: lint
