@@ -158,7 +158,8 @@ class RedisStore:
 
     async def claim(self, limit: int) -> list[Claim]:
         async with _answering():
-            claimed = await self._claim(args=[PREFIX, self._worker, self._lease, limit])
+            call = os.urandom(8).hex()
+            claimed = await self._claim(args=[PREFIX, self._worker, self._lease, limit, call])
         claims = []
         for job_id, raw, indexes in claimed:
             job = _job(job_id.decode(), _pairs(raw))
@@ -196,7 +197,7 @@ class RedisStore:
                 new = await self._without_outcome(job, rows)
                 if job.state.ended:
                     return job if not new else None
-                made = recorded(job, new, worked, 0.0)
+                made = recorded(job, new, worked if new or not rows else 0.0, 0.0)
                 said = await self._record(
                     args=[
                         *(PREFIX, job_id, self._worker, self._lease, job.done, job.events),
@@ -206,11 +207,15 @@ class RedisStore:
                         *(orjson.dumps(row) for row in made.rows),
                     ]
                 )
-                if said == b"lost":
-                    return None
                 if said == b"ok":
                     return made.job
-                # Otherwise somebody was quicker; look again.
+                if said == b"lost" and not await self._has_ended(job_id):
+                    return None
+                # Otherwise somebody was quicker, or it came twice; look again.
+
+    async def _has_ended(self, job_id: str) -> bool:
+        job = await self.get(job_id)
+        return job is not None and job.state.ended
 
     async def _without_outcome(self, job: Job, rows: Sequence[Finished]) -> list[Finished]:
         if not rows:
@@ -241,11 +246,12 @@ class RedisStore:
             try:
                 async with self._redis.pubsub() as news:
                     await news.subscribe(NEWS)
-                    self._listener("", ())
                     while True:
                         message = await self._next(news)
                         if message["type"] == "message":
                             self._listener(*_news(message["data"]))
+                        elif message["type"] == "subscribe":  # again after a break, too
+                            self._listener("", ())
             except Exception as error:
                 logger.warning(
                     "The job store's news were interrupted.",

@@ -27,6 +27,10 @@ local function forget(id)
 end
 -- Of one caller: its length says where the caller's name ends and its key begins.
 local function keyed(owner, key) return p .. 'key:' .. #owner .. ':' .. owner .. ':' .. key end
+-- It may be another job's by now: a key is free again when its job has expired.
+local function free(owner, key, id)
+  if redis.call('GET', keyed(owner, key)) == id then redis.call('DEL', keyed(owner, key)) end
+end
 local function close(id, owner, left)
   redis.call('ZREM', p .. 'open', id)
   if left > 0 then waits(owner, -left) end
@@ -87,16 +91,29 @@ return math.ceil(redis.call('ZCARD', p .. 'open') / live)
 CLAIM = (
     _BEGIN
     + """
-local claimed = {}
+local claimed, ids, last = {}, {}, p .. 'claimed:' .. ARGV[2]
+local function add(id)
+  table.insert(ids, id)
+  local job, items = redis.call('HGETALL', p .. 'job:' .. id), redis.call('HKEYS', p .. 'items:' .. id)
+  table.insert(claimed, {id, job, items})
+end
+local before = redis.call('HMGET', last, 'call', 'ids')
+if before[1] == ARGV[5] then -- it came twice
+  for _, id in ipairs(cjson.decode(before[2])) do add(id) end
+  return claimed
+end
 for _, id in ipairs(redis.call('ZRANGE', p .. 'open', 0, -1)) do
   if #claimed == tonumber(ARGV[4]) then break end
   if not open(redis.call('HGET', p .. 'job:' .. id, 'state')) then
     redis.call('ZREM', p .. 'open', id) -- the server has evicted it
   elseif redis.call('SET', p .. 'lease:' .. id, ARGV[2], 'NX', 'PX', ARGV[3]) then
     become(id, 'processing')
-    local job, items = redis.call('HGETALL', p .. 'job:' .. id), redis.call('HKEYS', p .. 'items:' .. id)
-    table.insert(claimed, {id, job, items})
+    add(id)
   end
+end
+if #ids > 0 then
+  redis.call('HSET', last, 'call', ARGV[5], 'ids', cjson.encode(ids))
+  redis.call('PEXPIRE', last, ARGV[3])
 end
 return claimed
 """
@@ -181,7 +198,8 @@ if open(known[1]) then
   return 1
 end
 count(known[1], -1)
-redis.call('DEL', job, keyed(known[2], known[6]))
+redis.call('DEL', job)
+free(known[2], known[6], id)
 redis.call('ZREM', p .. 'jobs', id)
 redis.call('ZREM', p .. 'ended', id)
 redis.call('ZREM', p .. 'owner:' .. known[2], id)
@@ -200,7 +218,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ended', '-inf', tonumber(n
   if known[1] and known[1] ~= 'expired' then
     forget(id)
     become(id, 'expired')
-    redis.call('DEL', keyed(known[2], known[3]))
+    free(known[2], known[3], id)
     changed(id)
     gone = gone + 1
   end

@@ -55,6 +55,7 @@ async def _behind(store: JobStore, job_id: str, after: int) -> list[Told] | None
     job = await store.get(job_id)
     if job is None or job.state is State.EXPIRED:
         raise NotFound("The job is no longer there.")
+    told = []
     if job.events > after:
-        return [Told(event) for event in await store.events(job_id, after, _AT_ONCE)]
-    return None if job.state.ended else []
+        told = [Told(event) for event in await store.events(job_id, after, _AT_ONCE)]
+    return told or (None if job.state.ended else [])

@@ -117,3 +117,17 @@ async def test_a_reader_who_is_behind_waits_for_the_store(tmp_path: Path) -> Non
         await store.close()
     assert b"id: 1\ndata" in rest
     assert b"event: complete\nid: 2" in rest
+
+
+async def test_a_stream_whose_events_the_store_has_lost_ends_with_its_job(redis: RedisServer) -> None:
+    text = {"id_alumno": "A", "curso": "c", "consigna": "t", "respuesta": "r"}
+    store = RedisStore(redis.url, lease=5.0)
+    job, _ = await store.create(NewJob(str(uuid.uuid4()), "ada", [text]), Quota(99, 99))
+    await store.claim(99)
+    await store.record(job.id, [Finished(0, "A", Evaluation(3, "x"))], 0.1)
+    for key in await store._redis.keys(f"*events:{job.id}"):
+        await store._redis.delete(key)
+    async with asyncio.timeout(10):
+        told = [part async for part in story(store, Feed(), job, 0, heartbeat=0.05)]
+    assert len(told) == 2, "what a stream begins with"
+    await store.close()
