@@ -60,13 +60,16 @@ def check_target(folder: Path, needed: int, mark: str = "config.json") -> None:
 def replacing(folder: Path) -> Iterator[Path]:
     """An empty folder to write to, which takes ``folder``'s place when the block ends without an error.
 
-    An older checkpoint there is replaced. Enter with ``only_writer`` held.
+    An older checkpoint there is replaced. Enter with ``only_writer`` held. A full disk, and a file below the
+    yielded folder that cannot be written, are CannotWrite; other errors of the block pass as they are.
     """
     partial: Path | None = None
+    filled = False
     try:
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
         partial.chmod(0o755)
         yield partial
+        filled = True
         _sync_tree(partial)
         if folder.exists():
             # Moved aside under a name that the next run sweeps away, should this one die in between.
@@ -74,7 +77,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         partial.rename(folder)
         _sync(folder.parent)
     except OSError as error:
-        if error.errno is None:  # a library's own, of something else
+        if partial is not None and not filled and not _of_writing(error, partial):
             raise
         raise CannotWrite(_sentence(folder, error)) from error
     finally:
@@ -125,8 +128,35 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _of_writing(error: OSError, partial: Path) -> bool:
+    """Whether it is what was to be written that failed, not something that was to be read for it."""
+    if _full(error):
+        return True
+    if isinstance(error, shutil.Error):
+        return any(str(partial) in why for why in _copies(error))
+    file = error.filename
+    return isinstance(file, (str, os.PathLike)) and Path(file).absolute().is_relative_to(partial.absolute())
+
+
+def _full(error: OSError) -> bool:
+    if isinstance(error, shutil.Error):
+        return any(why.startswith(f"[Errno {number}]") for why in _copies(error) for number in _FULL)
+    return error.errno in _FULL
+
+
+def _copies(error: shutil.Error) -> list[str]:
+    """What went wrong with each file of a tree that was copied, in the words of its OSError."""
+    failed = error.args[0]
+    return [str(why) for _, _, why in failed] if isinstance(failed, list) else [str(failed)]
+
+
 def _sentence(folder: Path, error: OSError) -> str:
-    reason = (
-        "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or str(error))
-    )
+    reason = error.strerror or str(error)
+    if _full(error):
+        reason = "the disk is full"
+    elif isinstance(error, shutil.Error):
+        reason = _copies(error)[0]
     return f"The checkpoint could not be written to {folder}: {reason}; nothing was left behind."

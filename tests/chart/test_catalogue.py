@@ -24,7 +24,7 @@ def tokens(spec: Object) -> dict[str, list[Any]]:
     }
 
 
-def test_it_may_read_two_kinds_in_its_namespace() -> None:
+def test_it_may_list_two_kinds_in_its_namespace() -> None:
     objects = render()
     assert not {"ClusterRole", "ClusterRoleBinding"} & {o["kind"] for o in objects}
     (role,), (binding,) = kind(objects, "Role").values(), kind(objects, "RoleBinding").values()
@@ -34,8 +34,10 @@ def test_it_may_read_two_kinds_in_its_namespace() -> None:
         for g in rule["apiGroups"]
         for r in rule["resources"]
     }
-    reading = {"get", "list", "watch"}
-    assert allowed == {("serving.kserve.io", "inferenceservices"): reading, ("apps", "deployments"): reading}
+    assert allowed == {
+        ("serving.kserve.io", "inferenceservices"): {"list"},
+        ("apps", "deployments"): {"list"},
+    }
     assert not any("resourceNames" in rule for rule in role["rules"]), "lists cannot be narrowed by name"
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     (subject,) = binding["subjects"]

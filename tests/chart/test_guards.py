@@ -15,6 +15,7 @@ ISSUER = "gateway.issuers[0].name=a,gateway.issuers[0].issuer=b,gateway.issuers[
 
 # ruff: noqa: E501
 GUARDS = [
+    ("values of an earlier chart", "networkPolicy.apiServer=null", "upgrade with --reset-then-reuse-values"),
     ("no model", "models.prompt_classifier.enabled=false,models.text_evaluator.enabled=false,models.gpt4_nano.enabled=false,models.multitask_nlp.enabled=false,models.gpt2.enabled=false", "none is enabled"),
     ("unknown profile", "profile=prod", '"prod" is not in profiles; there are cpu, demo, gpu'),
     ("profile of no model", "profiles.cpu.gpt3.enabled=true", "profiles.cpu.gpt3: there is no such model"),

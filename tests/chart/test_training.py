@@ -109,7 +109,7 @@ def test_what_is_changed_makes_another_job(tmp_path: Path) -> None:
     assert later["spec"]["ttlSecondsAfterFinished"] == 5
 
 
-def test_it_reaches_mlflow_and_nobody_reaches_it() -> None:
+def test_it_reaches_mlflow_s_port_outside_and_nobody_reaches_it() -> None:
     objects = render(*case_flags("company"))
     labels = job(objects)["spec"]["template"]["metadata"]["labels"]
     (policy,) = (
@@ -120,6 +120,7 @@ def test_it_reaches_mlflow_and_nobody_reaches_it() -> None:
     dns, mlflow = policy["spec"]["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}
     assert mlflow["ports"] == [{"port": 5000}]
+    assert mlflow["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0"}}]
 
 
 def test_more_memory_goes_on_where_the_last_one_was_and_other_options_begin_anew(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from hack.helm import template
+from hack.helm import HelmFailed, template
 from tests.support.charts import CHART, Object, render
 
 CONTRACTS = Path(__file__).with_name("contracts")
@@ -73,15 +73,25 @@ def test_an_upgrade_renders_and_changes_nothing_that_is_fixed(version: str, valu
     assert {name: now[name] for name in before} == before
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_an_upgrade_that_reuses_values_renders(version: str, tmp_path: Path) -> None:
+def reusing(version: str, folder: Path, *flags: str) -> list[Object]:
     """`helm upgrade --reuse-values` gives a new chart the old one's defaults: what is new is not in them."""
-    chart = tmp_path / "quintet"
+    chart = folder / "quintet"
     shutil.copytree(CHART, chart)
     shutil.copy(CONTRACTS / version / "values.yaml", chart)
-    objects = [o for o in yaml.safe_load_all(template(chart, more=["--is-upgrade"])) if o]
+    return [o for o in yaml.safe_load_all(template(chart, more=["--is-upgrade", *flags])) if o]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_upgrade_that_reuses_values_renders(version: str, tmp_path: Path) -> None:
+    objects = reusing(version, tmp_path)
     before = json.loads((CONTRACTS / version / "ci" / "demo-fixed.json").read_text())
     assert before.keys() <= fixed(objects).keys()
+
+
+@pytest.mark.parametrize("new", ["gateway.catalogue.kubernetes=true", "training.enabled=true"])
+def test_what_is_new_needs_its_defaults(new: str, tmp_path: Path) -> None:
+    with pytest.raises(HelmFailed, match="upgrade with --reset-then-reuse-values"):
+        reusing("0.1.0", tmp_path, "--set", f"{new},mlflow.url=http://mlflow.mlops.svc:5000")
 
 
 def test_what_is_fixed_is_compared() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ PUBLISHED_ENCODER, PUBLISHED_LENGTH = "distilbert-base-uncased", 128
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    # A stop from outside unwinds like Ctrl-C; as a container's first process it would not be heard at all.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Read when torch is loaded: threads that spin at every barrier suffer from any busy neighbour.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     from predictors.multitask_nlp.training.encoders import NoEncoder

@@ -17,6 +17,8 @@ from predictors.multitask_nlp.training.model import MultitaskModel, task_loss
 from predictors.multitask_nlp.training.order import RoundRobin
 
 LAST, BEST = "last.pt", "best.pt"
+STATE_FORMAT = 2
+"""Of what these two hold; a change of it goes with another number."""
 
 
 class CannotResume(Exception):

@@ -21,10 +21,10 @@ from predictors.multitask_nlp.training.evaluation import Metrics, evaluate, read
 from predictors.multitask_nlp.training.examples import Split
 from predictors.multitask_nlp.training.export import artifact_files
 from predictors.multitask_nlp.training.features import features
-from predictors.multitask_nlp.training.loop import Observer, Outcome, Recipe, train
+from predictors.multitask_nlp.training.loop import STATE_FORMAT, Observer, Outcome, Recipe, train
 from predictors.multitask_nlp.training.model import MultitaskModel
 from predictors.multitask_nlp.training.sources import Sources, digest, load_split
-from predictors.multitask_nlp.training.tracking import tracked
+from predictors.multitask_nlp.training.tracking import store_id, tracked
 from predictors.runtime.cpus import available_cpus
 from predictors.runtime.folders import only_writer, write_checkpoint
 
@@ -40,7 +40,8 @@ class Job:
     recipe: Recipe
     drops: gate.Drops
     output: Path
-    """state/ (to go on from), model.pt, served/ (what serving reads) and mlruns/ (MLflow's default store)."""
+    """state/ (to go on from, by settings and data), model.pt, served/ (what serving reads), mlruns/ (MLflow's
+    default store)."""
     max_length: int = 128
     register: bool = True
 
@@ -64,8 +65,13 @@ def run(job: Job, observer: Observer) -> str:
     """Trains, exports, measures what 8 bits cost, and registers; a summary for people.
 
     Raises NoData, NoEncoder, CannotResume, GateClosed or CannotWrite. A run that was killed goes on where its
-    output folder says, in the same MLflow run.
+    output folder says, in the same MLflow run; of two in one folder the later waits for the end of the other.
     """
+    with only_writer(job.output.resolve()):
+        return _run(job, observer)
+
+
+def _run(job: Job, observer: Observer) -> str:
     training, validation = load_split(job.sources, "train"), load_split(job.sources, "validation")
     hashes = {
         f"{task}_{name}_sha256": digest(split.of(task))
@@ -73,14 +79,18 @@ def run(job: Job, observer: Observer) -> str:
         for task in TASKS
     }
     identity = hashlib.sha256(
-        json.dumps([job.encoder, job.max_length, dataclasses.asdict(job.recipe), hashes]).encode()
+        json.dumps(
+            [STATE_FORMAT, job.encoder, job.max_length, dataclasses.asdict(job.recipe), hashes]
+        ).encode()
     ).hexdigest()
     encoder = load_encoder(job.encoder, job.max_length)
     torch.manual_seed(job.recipe.seed)
     model = MultitaskModel(encoder.model)
-    state = job.output / "state"
-    with tracked(_parameters(job, hashes), _begun(state, identity), job.output / "mlruns") as tracker:
-        _remember(state, identity, tracker.run_id)
+    state = job.output / "state" / identity[:12]
+    default_store = job.output / "mlruns"
+    store = store_id(default_store)
+    with tracked(_parameters(job, hashes), _begun(state, store), default_store) as tracker:
+        _remember(state, store, tracker.run_id)
         outcome = train(
             model,
             features(training, encoder.tokenizer),
@@ -134,15 +144,15 @@ def _parameters(job: Job, hashes: dict[str, str]) -> dict[str, object]:
     }
 
 
-def _begun(state: Path, identity: str) -> str | None:
-    """The MLflow run that a killed training of the very same kind began."""
+def _begun(state: Path, store: str) -> str | None:
+    """The MLflow run that a killed training of the very same kind began in this store."""
     try:
         known = json.loads((state / _RUN).read_text())
     except (OSError, ValueError):
         return None
-    return known["run"] if known.get("identity") == identity else None
+    return known["run"] if known["store"] == store else None
 
 
-def _remember(state: Path, identity: str, run_id: str) -> None:
+def _remember(state: Path, store: str, run_id: str) -> None:
     state.mkdir(parents=True, exist_ok=True)
-    (state / _RUN).write_text(json.dumps({"identity": identity, "run": run_id}))
+    (state / _RUN).write_text(json.dumps({"store": store, "run": run_id}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -91,6 +92,11 @@ class Tracker:
         return f"models:/{REGISTERED}@{ALIAS} (version {version})"
 
 
+def store_id(default_store: Path) -> str:
+    """By which a run's store is known again; a hash, since the address may hold a password."""
+    return hashlib.sha256(_store(default_store).encode()).hexdigest()
+
+
 @contextmanager
 def tracked(parameters: Mapping[str, Any], resumed: str | None, default_store: Path) -> Iterator[Tracker]:
     """A new run, or the one a resumed training began. The store is MLFLOW_TRACKING_URI or a folder.
@@ -101,8 +107,8 @@ def tracked(parameters: Mapping[str, Any], resumed: str | None, default_store: P
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    server = os.environ.get("MLFLOW_TRACKING_URI")
-    store = server or default_store.resolve().as_uri()
+    server = os.environ.get("MLFLOW_TRACKING_URI")  # before MLflow sets it itself
+    store = _store(default_store)
     try:
         mlflow.set_tracking_uri(store)
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
@@ -116,3 +122,7 @@ def tracked(parameters: Mapping[str, Any], resumed: str | None, default_store: P
         reason = str(error).strip().splitlines()[0].rstrip(".")
         where = "the server of MLFLOW_TRACKING_URI" if server else store  # its address may hold a password
         raise NoTracking(f"MLflow failed at {where}: {reason}.") from None
+
+
+def _store(default_store: Path) -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or default_store.resolve().as_uri()

@@ -105,9 +105,16 @@ def test_every_image_that_the_chart_names_is_made_by_a_command_that_a_dockerfile
     assert used == {image for file in DOCKERFILES for image in builds(file)}
 
 
-def test_how_to_says_how_the_image_for_cards_is_made() -> None:
-    said = re.sub(r"[\\\s]+", " ", (ROOT / "docs" / "how-to" / "gpu-nodes.md").read_text())
-    assert builds(ROOT / "predictors/text_evaluator/Dockerfile")["quintet/text-evaluator-cuda:0.1.0"] in said
+@pytest.mark.parametrize(
+    ("page", "model", "image"),
+    [
+        ("gpu-nodes", "text_evaluator", "text-evaluator-cuda"),
+        ("train", "multitask_nlp", "multitask-nlp-training"),
+    ],
+)
+def test_how_to_says_how_an_image_of_its_own_is_made(page: str, model: str, image: str) -> None:
+    said = re.sub(r"[\\\s]+", " ", (ROOT / "docs" / "how-to" / f"{page}.md").read_text())
+    assert builds(ROOT / "predictors" / model / "Dockerfile")[f"quintet/{image}:0.1.0"] in said
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
@@ -147,6 +154,15 @@ def test_the_image_says_what_it_is(file: Path) -> None:
         assert f"org.opencontainers.image.{name}=" in labels
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     assert ("ARG", f"VERSION={version}") in shipped(file), "what it is told where nobody says otherwise"
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=IDS)
+def test_what_differs_from_commit_to_commit_comes_last(file: Path) -> None:
+    """A layer below a changed REVISION would be built again."""
+    for stage in stages(file):
+        words = [word for word, _ in stage]
+        if "LABEL" in words:
+            assert words[-4:] == ["ENTRYPOINT", "ARG", "ARG", "LABEL"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from predictors.prompt_classifier.demo.model import (
 )
 from predictors.prompt_classifier.demo.published import HEADS, TARGET_SIZES, TASK_TYPES
 from predictors.runtime.demo import Demo
-from predictors.runtime.folders import CannotWrite, only_writer, write_checkpoint
+from predictors.runtime.folders import CannotWrite, only_writer, replacing, write_checkpoint
 from predictors.runtime.progress import ProgressLine
 
 FILES = {
@@ -202,6 +203,41 @@ class TestFaults:
             write_checkpoint(target, files)
         assert [path.name for path in tmp_path.iterdir()] == ["demo"]
         assert (target / "config.json").read_bytes() == b"old"
+
+    @pytest.mark.parametrize("recipe", [shutil.copy, shutil.copytree])
+    def test_what_the_recipe_cannot_read_is_not_called_a_failed_write(
+        self, tmp_path: Path, recipe: Callable[[Path, Path], object]
+    ) -> None:
+        source = tmp_path / "source"
+        source.mkdir()
+        (source / "link").symlink_to("nowhere")
+        asked = source / "link" if recipe is shutil.copy else source
+        with (
+            pytest.raises(OSError, match="No such file or directory"),
+            replacing(tmp_path / "demo") as partial,
+        ):
+            recipe(asked, partial / "copy")
+        assert list(tmp_path.iterdir()) == [source]
+
+    def test_what_it_cannot_write_is(self, tmp_path: Path) -> None:
+        with pytest.raises(CannotWrite, match="Is a directory"), replacing(tmp_path / "demo") as partial:
+            partial.write_bytes(b"x")
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("copy", "sentence"),
+        [
+            (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "the disk is full"),
+            (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "the disk is full"),
+            (OSError(errno.EFBIG, os.strerror(errno.EFBIG), "{partial}/a"), "File too large"),
+        ],
+    )
+    def test_a_copied_tree_that_cannot_be_written_is(
+        self, tmp_path: Path, copy: OSError, sentence: str
+    ) -> None:
+        """shutil tells of each file in words alone."""
+        with pytest.raises(CannotWrite, match=sentence), replacing(tmp_path / "demo") as partial:
+            raise shutil.Error([("a", str(partial / "a"), str(copy).format(partial=partial))])
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
     @pytest.mark.parametrize("size", ["64k", "600k"], ids=["too small at the start", "full while writing"])

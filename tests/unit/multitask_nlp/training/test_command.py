@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,11 @@ def test_a_value_that_makes_no_sense(options: list[str], capsys: pytest.CaptureF
 
 
 def test_an_error_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["train", "--made", "--output", str(tmp_path), "--ner-data", str(tmp_path)])
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        status = main(["train", "--made", "--output", str(tmp_path / "x"), "--ner-data", str(tmp_path)])
+    finally:
+        signal.signal(signal.SIGTERM, handler)
     error = capsys.readouterr().err
     assert status == 1
     assert error.startswith(f"error: {tmp_path}/train.jsonl cannot be read")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +78,32 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {task: str(folder / task) for task in rows}
 
 
+class Stopped(Quiet):
+    """Has the run end at a step, as by Ctrl-C."""
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+
+    def step(self, step: int, steps: int, task: str, loss: float) -> None:
+        if step == self._at:
+            raise KeyboardInterrupt
+
+
+class Steps(Quiet):
+    """The steps that were taken, and whether the folder was locked meanwhile."""
+
+    def __init__(self, output: Path) -> None:
+        self.taken: list[int] = []
+        self.locked = True
+        self._lock = output.with_name(f".{output.name}.lock")
+
+    def step(self, step: int, steps: int, task: str, loss: float) -> None:
+        self.taken.append(step)
+        with contextlib.suppress(BlockingIOError), self._lock.open("a") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.locked = False
+
+
 def job(encoder: Path, data: dict[str, str], output: Path, drops: Drops = ANY) -> Job:
     return Job(
         encoder=str(encoder),
@@ -87,10 +115,13 @@ def job(encoder: Path, data: dict[str, str], output: Path, drops: Drops = ANY) -
     )
 
 
-def only_run(store: str) -> Run:
+def runs(store: str) -> list[Run]:
     client = MlflowClient(store)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    (found,) = client.search_runs(experiments)
+    return list(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
+
+
+def only_run(store: str) -> Run:
+    (found,) = runs(store)
     return found
 
 
@@ -167,11 +198,63 @@ def test_a_closed_gate_registers_nothing(
     assert "int8_score" in only_run(store).data.metrics
 
 
-@pytest.mark.timeout(600)
-def test_a_killed_process_goes_on_in_the_same_run(
-    encoder_folder: Path, data: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_new_data_under_the_same_paths_train_anew_and_the_old_go_on(
+    encoder_folder: Path, data: dict[str, str], tmp_path: Path, store: str
 ) -> None:
-    """SIGKILL while it trains, then the same command again: what comes out is what comes out of one go."""
+    output, mine = tmp_path / "out", tmp_path / "mine"
+    shutil.copytree(data["sentiment"], mine)
+    asked = dataclasses.replace(job(encoder_folder, {**data, "sentiment": str(mine)}, output), register=False)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, Stopped(5))
+    old = (mine / "train.jsonl").read_text()
+    (mine / "train.jsonl").write_text(old.replace("good", "great"))
+    steps = Steps(output)
+    run(asked, steps)
+    assert steps.taken == [1, 2, 3, 4, 5, 6]
+    assert len(runs(store)) == 2
+    (mine / "train.jsonl").write_text(old)
+    again = Steps(output)
+    run(asked, again)
+    assert again.taken == [4, 5, 6]
+    assert [found.info.status for found in runs(store)] == ["FINISHED", "FINISHED"]
+
+
+def test_with_another_tracking_server_it_goes_on_in_a_run_of_that_one(
+    encoder_folder: Path, data: dict[str, str], tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = dataclasses.replace(job(encoder_folder, data, tmp_path / "out"), register=False)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, Stopped(5))
+    other = (tmp_path / "other").as_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    steps = Steps(asked.output)
+    run(asked, steps)
+    assert steps.taken == [4, 5, 6]
+    assert (only_run(store).info.status, only_run(other).info.status) == ("FAILED", "FINISHED")
+
+
+def test_the_folder_is_one_run_s_until_it_ends(
+    encoder_folder: Path, data: dict[str, str], tmp_path: Path, store: str
+) -> None:
+    """A Job whose values changed is there before the last one has gone."""
+    steps = Steps(tmp_path / "out")
+    run(dataclasses.replace(job(encoder_folder, data, tmp_path / "out"), register=False), steps)
+    assert steps.taken
+    assert steps.locked
+    assert not (tmp_path / ".out.lock").exists()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)])
+def test_a_killed_process_goes_on_in_the_same_run(
+    encoder_folder: Path,
+    data: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sent: signal.Signals,
+    status: int,
+) -> None:
+    """Ended while it trains, then the same command again: what comes out is what comes out of one go."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     options = ["--encoder", str(encoder_folder), "--max-length", "64", "--batch-size", "4", "--epochs", "30"]
@@ -193,8 +276,8 @@ def test_a_killed_process_goes_on_in_the_same_run(
         evaluations = (line for line in first.stderr if line.startswith("step "))
         next(evaluations)
         next(evaluations)  # so what the first one found has been kept
-        os.kill(first.pid, signal.SIGKILL)
-        assert first.wait() == -signal.SIGKILL
+        first.send_signal(sent)
+        assert first.wait() == status
     second = start()
     _, words = second.communicate()
     assert second.returncode == 0, words
