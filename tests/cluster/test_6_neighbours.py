@@ -116,7 +116,7 @@ def test_kserve_accepts_the_manifest_of_one_model(release: Release, manifest: st
 
 
 def for_this_node(manifest: str) -> list[Object]:
-    """Without the GPU and the whole cores that it asks for: there is no card, and the release fills the cores."""
+    """Without the GPU and the whole cores it asks for: there is no card, and the release has the cores."""
     objects = list(yaml.safe_load_all(manifest))
     for spec in (o["spec"]["predictor"] for o in objects if o["kind"] == "InferenceService"):
         spec.pop("nodeSelector", None)
