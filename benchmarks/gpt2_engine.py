@@ -312,8 +312,8 @@ def _over_http(rounds: int, threads: int, calls: int = 100) -> str:
         )
     found = statistics.median(measured.added(HTTPX))
     return (
-        f"## Over HTTP\n\nOne caller, `v2 infer` of twelve tokens, the demo model; {rounds} rounds of {calls} calls,"
-        f" in turn call by call; caller and predictor share the processors. {CLIENTS_NOTE}\n\n"
+        f"## Over HTTP\n\nOne caller, `v2 infer` of twelve tokens, the demo model; {rounds} rounds of {calls}"
+        f" calls, in turn call by call; caller and predictor share the processors. {CLIENTS_NOTE}\n\n"
         f"{measured.table()}\n{cpu} Wanted at the median, by {HTTPX}: at most 1 ms more."
         f" Found: {found:.2f} ms.\n"
     )
