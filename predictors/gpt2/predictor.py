@@ -147,6 +147,9 @@ class Gpt2(GenerativePredictor[GenerateRequest, Work, Completion]):
             for item in items
         ]
 
+    def characters(self, items: Sequence[GenerateRequest]) -> int:
+        return sum(len(item.prompt) for item in items)
+
     def tokens(self, work: Work) -> int:
         return work.tokens
 

@@ -157,6 +157,9 @@ class MultitaskNlp(Predictor[Query, Reading, Analysis]):
             for query in items
         ]
 
+    def characters(self, items: Sequence[Query]) -> int:
+        return sum(len(query.text) + len(query.question) + len(query.context) for query in items)
+
     def tokens(self, work: Reading) -> int:
         return sum(document.tokens for document in work.documents)
 

@@ -108,6 +108,9 @@ class PromptClassifier(Predictor[str, TokenizedPrompt, Classification]):
     def prepare(self, items: Sequence[str]) -> Sequence[TokenizedPrompt | ServiceError]:
         return [_too_long() if work.too_long else work for work in self._tokenizer.encode(items)]
 
+    def characters(self, items: Sequence[str]) -> int:
+        return sum(map(len, items))
+
     def tokens(self, work: TokenizedPrompt) -> int:
         return work.tokens
 

@@ -107,11 +107,12 @@ class Generation(Generic[Work, Piece, Result]):
 
     # -- called by the engine, on the event loop
 
-    def emit(self, piece: Piece | None = None, tokens: int = 1) -> None:
+    def emit(self, piece: Piece | None = None, tokens: int = 1, at: float | None = None) -> None:
+        """``at``: when the tokens were there, in the loop's time, if not now."""
         if not self.alive:
             return
         if tokens:
-            self._batcher._observe_tokens(self, tokens)
+            self._batcher._observe_tokens(self, tokens, at)
         if piece is not None and self.streamed:
             self._pieces.append(piece)
             self._news.set()
@@ -278,11 +279,11 @@ class ContinuousBatcher(Generic[Work, Piece, Result]):
         self._waiting = [entry for entry in self._waiting if entry[-1].alive]
         heapq.heapify(self._waiting)
 
-    def _observe_tokens(self, generation: Generation, tokens: int) -> None:
+    def _observe_tokens(self, generation: Generation, tokens: int, at: float | None) -> None:
         generation.generated += tokens
         self.metrics.generated_tokens.inc(tokens)
         if generation.first_token is None:
-            generation.first_token = generation.now()
+            generation.first_token = generation.now() if at is None else at
             self.metrics.first_token_seconds.observe(generation.first_token - generation.arrival)
 
     def _overloaded(self, reason: str) -> Overloaded:

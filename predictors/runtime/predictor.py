@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -27,8 +28,8 @@ Result = TypeVar("Result")
 class Predictor(ABC, Generic[Item, Work, Result]):
     """A model: ``Item`` is what a caller sends, ``Work`` what the engine takes, ``Result`` what comes out.
 
-    ``parse``, ``tokens`` and ``render`` run on the event loop and must be quick; ``load``, ``self_test``,
-    ``prepare`` and ``run`` run in threads and may block.
+    ``parse``, ``characters``, ``tokens`` and ``render`` run on the event loop and must be quick; ``load``,
+    ``self_test``, ``prepare`` (but of little text) and ``run`` run in threads and may block.
     """
 
     name: ClassVar[str]
@@ -60,6 +61,12 @@ class Predictor(ABC, Generic[Item, Work, Result]):
     def prepare(self, items: Sequence[Item]) -> Sequence[Work | ServiceError]:
         """Turns items into work (tokenising). Left as it is, items are the work, on the event loop."""
         return items  # type: ignore[return-value]
+
+    def characters(self, items: Sequence[Item]) -> float:  # noqa: ARG002
+        """How much text ``prepare`` would read of these. Little is read on the event loop: to hand it to a
+        thread and wake up for the answer takes longer.
+        """
+        return math.inf
 
     def hold(self, items: Sequence[Item]) -> contextlib.AbstractAsyncContextManager[object]:  # noqa: ARG002
         """Around all that is done for ``items``: what they need beside the engine (weights loaded on demand).

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from predictors.runtime.batching import Batcher, EngineThread, Limits
-from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.dataplane import LITTLE_TEXT, DataPlane
 from predictors.runtime.decoding import DecoderThread
 from predictors.runtime.errors import (
     DeadlineExceeded,
@@ -129,6 +129,22 @@ async def test_a_deadline_holds_while_tokenising(plane: Plane) -> None:
     with pytest.raises(DeadlineExceeded):
         await plane.plane.infer(["a"], within=0.05)
     assert plane.is_empty()
+
+
+@pytest.mark.parametrize(("characters", "on_the_loop"), [(LITTLE_TEXT, True), (LITTLE_TEXT + 1, False)])
+async def test_little_text_is_tokenised_without_a_thread(
+    plane: Plane, characters: int, on_the_loop: bool
+) -> None:
+    threads: list[int] = []
+
+    def prepare(items: Sequence[str]) -> Sequence[str]:
+        threads.append(threading.get_ident())
+        return items
+
+    plane.words.characters, plane.words.prepare = lambda items: characters, prepare  # type: ignore[assignment]
+    assert await plane.plane.infer(["a"]) == ["A"]
+    assert (threads == [threading.get_ident()]) is on_the_loop
+    assert plane.metrics.registry.get_sample_value("quintet_tokenize_seconds_count") == 1
 
 
 async def test_room_is_taken_before_tokenising(plane: Plane) -> None:

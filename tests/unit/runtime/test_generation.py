@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from predictors.runtime import decoding
 from predictors.runtime.batching import Limits
 from predictors.runtime.decoding import DecoderThread, News, decode
 from predictors.runtime.errors import (
@@ -316,7 +317,7 @@ class Counting:
         self.sequences: dict[Hashable, list[int]] = {}
         self.most = self.made = 0
         self.threads: set[int] = set()
-        self.stepping = threading.Semaphore(0)
+        self.stepping, self.begun = threading.Semaphore(0), threading.Semaphore(0)
         self.free = True
 
     def join(self, work: int) -> Hashable:
@@ -333,6 +334,7 @@ class Counting:
 
     def step(self) -> list[News]:
         self.threads.add(threading.get_ident())
+        self.begun.release()
         if not self.free:
             self.stepping.acquire(timeout=10)
         if any(work == -2 for work, _ in self.sequences.values()):
@@ -412,6 +414,71 @@ async def test_no_fault_of_a_decoder_ends_its_thread() -> None:
         assert isinstance(misnamed, Internal)
         assert await room.submit([2], [5], soon()) == [2]
     assert decoder.sequences == {}
+    batcher.abort()
+
+
+class Handover:
+    """A loop that counts how often another thread wakes it."""
+
+    def __init__(self) -> None:
+        self.loop, self.count = asyncio.get_running_loop(), 0
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: Any) -> None:
+        self.count += 1
+        self.loop.call_soon_threadsafe(callback, *arguments)
+
+
+def counts(metrics: Metrics) -> dict[str, float]:
+    """What is known of steps and tokens."""
+    value = metrics.registry.get_sample_value
+    names = ("generated_tokens_total", "infer_seconds_count", "first_token_seconds_count")
+    return {name: value(f"quintet_{name}") or 0 for name in names}
+
+
+@pytest.mark.parametrize(("patience", "handovers"), [(3600.0, 1), (0.0, 50)])
+async def test_steps_nobody_waits_for_are_told_together_and_not_too_late(
+    monkeypatch: pytest.MonkeyPatch, patience: float, handovers: int
+) -> None:
+    monkeypatch.setattr(decoding, "UNTOLD_SECONDS", patience)
+    loop, metrics = Handover(), Metrics(CollectorRegistry())
+    engine = DecoderThread(Counting(), loop, metrics)  # type: ignore[arg-type]
+    batcher: ContinuousBatcher[int, str, int] = ContinuousBatcher(engine, LIMITS, metrics)
+    with batcher.admit(1) as room:
+        assert await room.submit([50], [5], soon()) == [50]
+    assert loop.count == handovers
+    assert list(counts(metrics).values()) == [50, 50, 1]
+    batcher.abort()
+
+
+async def test_a_streams_pieces_are_told_at_once() -> None:
+    loop, metrics = Handover(), Metrics(CollectorRegistry())
+    engine = DecoderThread(Counting(), loop, metrics)  # type: ignore[arg-type]
+    batcher: ContinuousBatcher[int, str, int] = ContinuousBatcher(engine, LIMITS, metrics)
+    with batcher.admit(1) as room:
+        generation = room.open(9, 5, soon())
+        assert len([piece async for piece in generation]) == 9
+    assert loop.count == 9
+    batcher.abort()
+
+
+async def test_steps_of_a_caller_that_has_gone_are_told_before_the_thread_rests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoding, "UNTOLD_SECONDS", 3600.0)
+    decoder = Counting()
+    decoder.free = False
+    batcher = await plane(decoder)
+    with batcher.admit(1) as room:
+        gone = asyncio.create_task(room.submit([1000], [5], soon()))
+        await asyncio.to_thread(decoder.begun.acquire, timeout=10)
+        gone.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await gone
+        decoder.stepping.release()
+    with batcher.admit(1) as room:
+        decoder.stepping.release()
+        assert await room.submit([1], [5], soon()) == [1]
+    assert counts(batcher.metrics)["infer_seconds_count"] == 2
     batcher.abort()
 
 
