@@ -1,9 +1,8 @@
 """The ASGI application of a predictor: what every request passes, whatever its route.
 
 The two hot routes (v1 predict, v2 infer) are answered here without a framework in between: the request
-rate of an empty model is several times that of the SDK's own routes (benchmarks/). Good requests to simple
-domain routes as well (transports/domain.py); else domain routes, health, metadata and docs are FastAPI
-(api.py). Around all of them, once: request id, body limit, one error shape,
+rate of an empty model is several times that of the SDK's own routes (benchmarks/). Domain routes, health,
+metadata and docs are FastAPI (api.py). Around all of them, once: request id, body limit, one error shape,
 metrics by route template, one log line, and an end to the work of a caller that has gone.
 """
 
@@ -24,7 +23,6 @@ from predictors.runtime.logging import request_id, request_timings
 from predictors.runtime.metrics import Metrics
 from predictors.runtime.records import Records
 from predictors.runtime.settings import RuntimeSettings
-from predictors.runtime.transports.domain import DomainRoute, domain_routes
 from predictors.runtime.transports.http import (
     JSON,
     Answer,
@@ -61,7 +59,6 @@ class App:
             f"/v1/models/{name}:predict": ("/v1/models/{model}:predict", V1(dataplane).predict),
             f"/v2/models/{name}/infer": ("/v2/models/{model}/infer", V2(dataplane).infer),
         }
-        self.domain = domain_routes(self.api)
         self.bodies = Alarms(_Exchange.body_is_late)
         self.watches = Alarms(_Exchange.start_watch)
         self.in_flight = 0
@@ -157,13 +154,6 @@ class _Exchange:
                     request = Request(self._id, self._headers, body)
                     del body  # from here on the handler's
                     await self._write(await handler(request))
-                elif (route := self._domain_route()) is not None and (
-                    given := route.read(self._headers, body)
-                ) is not None:
-                    del body
-                    self._route = route.path
-                    response = await route.endpoint(given)
-                    await response(self._scope, self._receive, self._send_observed)
                 else:
                     await self._delegate(body)
         finally:
@@ -187,9 +177,6 @@ class _Exchange:
     def body_is_late(self) -> None:
         self._late = True
         self._task.cancel()
-
-    def _domain_route(self) -> DomainRoute | None:
-        return self._app.domain.get(self._scope["path"]) if self._scope["method"] == "POST" else None
 
     async def _delegate(self, body: bytes) -> None:
         if body:

@@ -103,18 +103,9 @@ def load_object(body: bytes) -> dict[str, Any]:
 
 def require_json(headers: dict[bytes, bytes]) -> None:
     """Raises UnsupportedMediaType unless the content type is JSON; parameters and absence are fine."""
-    kind = _content_type(headers)
+    kind = headers.get(b"content-type", JSON).split(b";", 1)[0].strip().lower()
     if kind != JSON and not kind.endswith(b"+json"):
         raise UnsupportedMediaType("The content type must be application/json.")
-
-
-def is_plain_json(headers: dict[bytes, bytes]) -> bool:
-    """Whether the content type is application/json itself, or absent."""
-    return _content_type(headers) == JSON
-
-
-def _content_type(headers: dict[bytes, bytes]) -> bytes:
-    return headers.get(b"content-type", JSON).split(b";", 1)[0].strip().lower()
 
 
 def number(digits: bytes) -> int | None:
