@@ -14,7 +14,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from predictors.multitask_nlp.artifact import read_artifact
-from predictors.multitask_nlp.engine import OUTPUTS, Engine, Logits, chunks
+from predictors.multitask_nlp.engine import OUTPUTS, Engine, Logits
 from predictors.multitask_nlp.training import graph
 from predictors.multitask_nlp.training.evaluation import reader
 from predictors.multitask_nlp.training.export import WrongWeights, export_fp32, export_int8, export_weights
@@ -149,14 +149,3 @@ def test_a_file_of_any_other_kind_is_refused(encoder_folder: Path, tmp_path: Pat
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(WrongWeights, match=r"not a state dict that can be read safely: .+"):
         export_weights(tmp_path / "model.pt", str(encoder_folder), 64, tmp_path / "served")
-
-
-def test_chunks_hold_like_lengths_and_lose_nothing() -> None:
-    lengths = [3, 200, 64, 5, 60, 62, 300, 4, 128]
-    found = chunks(lengths)
-    assert sorted(index for chunk in found for index in chunk) == list(range(len(lengths)))
-    for chunk in found:
-        some = [lengths[index] for index in chunk]
-        assert len(chunk) == 1 or max(some) * len(some) <= 192
-        assert sum(some) >= 0.9 * max(some) * len(some)
-    assert [2, 5, 4] in [sorted(chunk, key=lambda i: -lengths[i]) for chunk in found]
