@@ -1,10 +1,10 @@
 """The ONNX file as an OpenVINO model whose linear layers are 8-bit products.
 
-A dynamically quantised file says what is put into 8 bits and where: DynamicQuantizeLinear, then MatMulInteger or
-com.microsoft's MatMulIntegerToFloat. OpenVINO's own reading of these is right, but its products are then fp32. Here
-activations are divided by their token's reach (the greatest of their absolute values) and put into 8 bits between
--1 and 1, a range known beforehand. So the products are of integers, and what shares a pass with a text does not
-change how its activations are scaled.
+A dynamically quantised file says what is put into 8 bits and where: DynamicQuantizeLinear, then MatMulInteger
+or com.microsoft's MatMulIntegerToFloat. OpenVINO's own reading of these is right, but its products are then
+fp32. Here activations are divided by their token's reach (the greatest of their absolute values) and put into
+8 bits between -1 and 1, a range known beforehand. So the products are of integers, and what shares a pass
+with a text does not change how its activations are scaled.
 """
 
 from __future__ import annotations
@@ -134,9 +134,7 @@ def _attend(node: NodeContext) -> list[Node]:
     padding = ops.subtract(_float(1), ops.convert(mask, np.float32))
     masked = ops.multiply(ops.unsqueeze(padding, _integers([1, 2])), _float(_MASKED))
     shares = ops.softmax(ops.add(scores, masked), -1)
-    context = ops.transpose(
-        ops.matmul(shares, by_head(v, 0, 2, 1, 3), False, False), _integers([0, 2, 1, 3])
-    )
+    context = ops.transpose(ops.matmul(shares, by_head(v, 0, 2, 1, 3), False, False), _integers([0, 2, 1, 3]))
     return [ops.reshape(context, _integers([0, 0, width]), True).output(0)]
 
 

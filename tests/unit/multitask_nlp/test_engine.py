@@ -28,9 +28,7 @@ def products(model: openvino.Model) -> list[str]:
     """The types in which the linear layers of a compiled graph are computed."""
     compiled = openvino.Core().compile_model(model, "CPU")
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-    return [
-        info["runtimePrecision"].value for info in infos if info["layerType"].value == "FullyConnected"
-    ]
+    return [info["runtimePrecision"].value for info in infos if info["layerType"].value == "FullyConnected"]
 
 
 def test_linear_layers_are_products_of_integers(served: Path) -> None:
@@ -85,8 +83,9 @@ def test_chunks_hold_like_lengths_and_lose_nothing() -> None:
     for chunk in found:
         some = [lengths[index] for index in chunk]
         assert len(chunk) == 1 or max(some) * len(some) <= 206
-        assert sum(some) >= 0.9 * max(some) * len(some)
-    assert [2, 5, 4] in [sorted(chunk, key=lambda i: -lengths[i]) for chunk in found]
+        assert max(some) * len(some) - sum(some) <= 16
+    kept = sorted(sorted(lengths[index] for index in chunk) for chunk in found)
+    assert kept == [[3, 4, 5], [60, 62, 64], [128], [200], [300]]
 
 
 def test_one_thread_takes_larger_chunks_than_several() -> None:
@@ -96,6 +95,7 @@ def test_one_thread_takes_larger_chunks_than_several() -> None:
 
 
 def test_buckets_are_few_and_near() -> None:
-    assert [bucket(n) for n in (1, 16, 31, 33, 64, 65, 129, 200, 512)] == [1, 16, 31, 34, 64, 68, 136, 200, 512]
+    found = [bucket(n) for n in (1, 16, 31, 33, 64, 65, 129, 512)]
+    assert found == [1, 16, 31, 34, 64, 68, 136, 512]
     assert all(n <= bucket(n) <= n * 17 / 16 for n in range(1, 1025))
     assert len({bucket(n) for n in range(1, 513)}) < 100
