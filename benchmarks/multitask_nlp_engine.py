@@ -302,7 +302,8 @@ def _http_section(cpus: Sequence[int], rounds: int = 7, calls: int = 200) -> str
 def _profile_table(file: Path, sequences: Sequences, passes: int = 50, shown: int = 10) -> str:
     """Of each operator the fastest of many passes: the others were interrupted."""
     settings = {"PERF_COUNT": True, "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
-    request = openvino.Core().compile_model(onnx_reader.read(file), "CPU", settings).create_infer_request()
+    model = onnx_reader.read(file, integers=onnx_reader.multiplies_integers())
+    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
     ids = np.stack(sequences)
     fastest: dict[str, tuple[float, str]] = {}
     for _ in range(passes):

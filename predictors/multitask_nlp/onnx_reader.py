@@ -30,12 +30,13 @@ _MASKED = -1e4
 """Added to the scores that attention gives to padding."""
 
 
-def read(file: Path) -> openvino.Model:
+def read(file: Path, *, integers: bool) -> openvino.Model:
     """Raises RuntimeError when ``file`` is not a graph that OpenVINO reads.
 
-    A file that quantises in another way is read as OpenVINO does: as right, and slower.
+    Without ``integers`` activations stay as they are, and the products of the same weights are fp32. A file
+    that quantises in another way is read as OpenVINO does: as right, and slower.
     """
-    core, reading = openvino.Core(), _Reading()
+    core, reading = openvino.Core(), _Reading(integers)
     core.add_extension(ConversionExtension("DynamicQuantizeLinear", reading.quantise))
     core.add_extension(ConversionExtension("MatMulInteger", _multiply))
     core.add_extension(ConversionExtension("MatMulIntegerToFloat", "com.microsoft", _multiply_and_scale))
@@ -47,6 +48,15 @@ def read(file: Path) -> openvino.Model:
     except RuntimeError:
         pass
     return openvino.Core().read_model(file)
+
+
+def multiplies_integers() -> bool:
+    """Whether the processor adds products of 8 bits up in 32 (VNNI); older ones do in 16, and overflow."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "avx512_vnni" in flags or "avx_vnni" in flags
 
 
 def longest(model: openvino.Model) -> int:
@@ -70,7 +80,8 @@ def vocabulary(model: openvino.Model) -> int | None:
 
 
 class _Reading:
-    def __init__(self) -> None:
+    def __init__(self, integers: bool) -> None:
+        self._integers = integers
         self._quantised: list[Node] = []
 
     @property
@@ -85,6 +96,8 @@ class _Reading:
     def quantise(self, node: NodeContext) -> list[Node]:
         """The quantised tensor in parts of its reach, its scale (a token's reach), its zero point."""
         x = node.get_input(0)
+        if not self._integers:
+            return [x, _float(1).output(0), _float(0).output(0)]
         last = ops.constant(np.array([-1], np.int64))
         reach = ops.maximum(ops.reduce_max(ops.abs(x), last, True), _float(np.finfo(np.float32).tiny))
         parts = ops.multiply(x, ops.divide(_float(1), reach))  # a division a token, not one a value
@@ -126,15 +139,15 @@ def _attend(node: NodeContext) -> list[Node]:
     q, k, v = (ops.add(part, bias) for part, bias in zip((q, k, v), biases, strict=True))
     q = ops.multiply(q, _float((width // heads) ** -0.5))
 
-    def by_head(part: Node, *order: int) -> Node:
+    def by_head(part: Node) -> Node:
         parts = ops.reshape(part, _integers([0, 0, heads, width // heads]), True)
-        return ops.transpose(parts, _integers(order))
+        return ops.transpose(parts, _integers([0, 2, 1, 3]))
 
-    scores = ops.matmul(by_head(q, 0, 2, 1, 3), by_head(k, 0, 2, 3, 1), False, False)
+    scores = ops.matmul(by_head(q), by_head(k), False, True)
     padding = ops.subtract(_float(1), ops.convert(mask, np.float32))
     masked = ops.multiply(ops.unsqueeze(padding, _integers([1, 2])), _float(_MASKED))
     shares = ops.softmax(ops.add(scores, masked), -1)
-    context = ops.transpose(ops.matmul(shares, by_head(v, 0, 2, 1, 3), False, False), _integers([0, 2, 1, 3]))
+    context = ops.transpose(ops.matmul(shares, by_head(v), False, False), _integers([0, 2, 1, 3]))
     return [ops.reshape(context, _integers([0, 0, width]), True).output(0)]
 
 

@@ -25,16 +25,30 @@ def sequences(*lengths: int) -> list[np.ndarray]:
 
 
 def products(model: openvino.Model) -> list[str]:
-    """The types in which the linear layers of a compiled graph are computed."""
-    compiled = openvino.Core().compile_model(model, "CPU")
+    """The kernels of a compiled graph's linear layers."""
+    compiled = openvino.Core().compile_model(model, "CPU", {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0})
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-    return [info["runtimePrecision"].value for info in infos if info["layerType"].value == "FullyConnected"]
+    return [info["primitiveType"].value for info in infos if info["layerType"].value == "FullyConnected"]
+
+
+def of_integers(kernel: str) -> bool:
+    return kernel.lower().endswith("i8")
 
 
 def test_linear_layers_are_products_of_integers(served: Path) -> None:
-    kinds = products(onnx_reader.read(served / GRAPH))
-    assert len(kinds) - sum(kind in ("i8", "u8") for kind in kinds) == 2  # the heads' last ones
+    kinds = products(onnx_reader.read(served / GRAPH, integers=True))
+    assert len(kinds) - sum(map(of_integers, kinds)) == 2  # the heads' last ones
     assert len(kinds) == 2 * 6 + 3
+
+
+def test_without_such_products_they_are_of_floats(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = sequences(17, 40)
+    exact = Engine(served / GRAPH, threads=1).logits(given)
+    assert not any(map(of_integers, products(onnx_reader.read(served / GRAPH, integers=False))))
+    monkeypatch.setattr(onnx_reader, "multiplies_integers", lambda: False)
+    for ours, theirs in zip(Engine(served / GRAPH, threads=1).logits(given), exact, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=0.1 * max(1, np.ptp(b)))
 
 
 @pytest.mark.parametrize("every", [False, True])
@@ -48,7 +62,8 @@ def test_a_file_quantised_otherwise_is_read_too(tmp_path: Path, every: bool) -> 
         weight_type=QuantType.QInt8,
         extra_options={"MatMulConstBOnly": not every},
     )
-    assert any(kind in ("i8", "u8") for kind in products(onnx_reader.read(tmp_path / "quant.onnx"))) != every
+    kinds = products(onnx_reader.read(tmp_path / "quant.onnx", integers=True))
+    assert any(map(of_integers, kinds)) != every
     given = sequences(3, 17, 40)
     found, exact = Engine(tmp_path / "quant.onnx", threads=1).logits(given), reader(model)(given)
     for ours, theirs in zip(found, exact, strict=True):

@@ -71,6 +71,17 @@ def test_the_int8_graph_is_close_in_any_mix_of_lengths(
     assert far(found, exact) < 0.06
 
 
+def test_the_int8_file_runs_in_onnx_runtime_too(make_model: ModelMaker, tmp_path: Path) -> None:
+    model = make_model().eval()
+    export_int8(model, tmp_path / "model.quant.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.quant.onnx")
+    found = []
+    for ids in sequences():
+        inputs = {"input_ids": ids[None], "attention_mask": np.ones_like(ids)[None]}
+        found.append(Logits(*(np.asarray(output)[0] for output in session.run(list(OUTPUTS), inputs))))
+    assert far(found, reader(model)(sequences())) < 0.06
+
+
 def test_a_wrong_weight_in_the_graph_would_be_seen(make_model: ModelMaker, tmp_path: Path) -> None:
     """The bound above is no blank cheque: one layer's query weights exchanged go beyond it."""
     model = make_model().eval()
