@@ -31,7 +31,7 @@ from predictors.text_evaluator.jobs.model import NewJob
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import Quota
 from predictors.text_evaluator.jobs.worker import Worker
-from predictors.text_evaluator.reading import Reader
+from predictors.text_evaluator.reading import Reader, Work
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 TEXTS, SLOTS = 128, 8
@@ -148,16 +148,18 @@ async def as_job(engine: VllmEngine, reader: Reader, fields: list[dict[str, str]
     """Posted, read, marked, recorded on the disk and told."""
     store, feed, tokens = SqliteStore(path), Feed(), 0
 
-    async def mark(one: dict[str, str]) -> Outcome:
+    async def read(one: dict[str, str]) -> Work:
+        return await asyncio.to_thread(reader.read, Item.model_construct(None, **one))
+
+    async def mark(work: Work) -> Outcome:
         nonlocal tokens
-        reading = await asyncio.to_thread(reader.read, Item.model_construct(None, **one))
-        if isinstance(reading, ItemError):
-            return reading
-        marked = await engine.mark(reading)
+        if isinstance(work, ItemError):
+            return work
+        marked = await engine.mark(work)
         tokens += marked.generated_tokens
         return marked.outcome
 
-    worker = Worker(store, mark, slots=SLOTS, batch=10, lease=30, ttl=60, cleanup=60)
+    worker = Worker(store, read, mark, slots=SLOTS, batch=10, lease=30, ttl=60, cleanup=60)
 
     def hear(job_id: str, events: object) -> None:
         worker.hear(job_id, events)  # type: ignore[arg-type]

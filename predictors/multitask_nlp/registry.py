@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,12 @@ def prepare_mlflow() -> None:
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+def reason(error: Exception) -> str:
+    """MLflow's first line, without the name and password that its server's address may hold."""
+    first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"//[^/@\s]*@", "//", first).rstrip(".")
 
 
 @contextmanager
@@ -34,8 +41,7 @@ def fetched(uri: str) -> Iterator[Path]:
         try:
             model = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=target))
         except (MlflowException, OSError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise LoadError(f"{uri} could not be fetched from the registry: {reason}.") from None
+            raise LoadError(f"{uri} could not be fetched from the registry: {reason(error)}.") from None
         except ImportError as error:  # MLflow imports a store's client when it meets such an address
             raise LoadError(
                 f"{uri} could not be fetched from the registry: its files are in a store whose client is not"

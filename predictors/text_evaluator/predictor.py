@@ -30,12 +30,10 @@ from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Item, I
 from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.figures import Figures
 from predictors.text_evaluator.jobs.service import Jobs
-from predictors.text_evaluator.reading import Reader, Reading
+from predictors.text_evaluator.reading import Reader, Work
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 logger = logging.getLogger(__name__)
-
-Work = Reading | ItemError
 
 _GOLDEN = Item(
     id_alumno="",
@@ -76,7 +74,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         self._figures: Figures
         self._loaded = False
         self._readers = ThreadPoolExecutor(settings.threads or available_cpus(), "reader")
-        self.jobs = Jobs(settings, self._mark_fields, self._on_lost)
+        self.jobs = Jobs(settings, self._read, self._mark, self._on_lost)
 
     # -- loading
 
@@ -111,11 +109,10 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
 
     # -- one text
 
-    async def _mark_fields(self, fields: Mapping[str, str]) -> Outcome:
+    async def _read(self, fields: Mapping[str, str]) -> Work:
         """For jobs; what was accepted is not judged again."""
         item = Item.model_construct(None, **fields)
-        work = await self._loop.run_in_executor(self._readers, self._reader.read, item)
-        return await self._mark(work)
+        return await self._loop.run_in_executor(self._readers, self._reader.read, item)
 
     async def _mark(self, work: Work) -> Outcome:
         from predictors.text_evaluator.engine import Marked

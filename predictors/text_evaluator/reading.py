@@ -27,6 +27,9 @@ class Reading:
     neutralised: int
 
 
+Work = Reading | ItemError
+
+
 class Reader:
     """``room``: tokens that a prompt may have. Thread-safe."""
 
@@ -55,7 +58,7 @@ class Reader:
         self._expected = [found[prompt.START], found[prompt.END], found[prompt.START]]
         self._room, self._truncates = room, on_too_long == "truncate"
 
-    def read(self, item: Item) -> Reading | ItemError:
+    def read(self, item: Item) -> Work:
         asked = prompt.build(item.curso, item.consigna, item.respuesta)
         ids = self._encode(str(asked))
         truncated = False

@@ -47,8 +47,12 @@ class Release:
     def helm(self, *arguments: str) -> str:
         return self.kube.run("helm", *arguments, "--namespace", self.namespace)
 
+    def upgrading(self, *flags: str) -> tuple[str, ...]:
+        """What helm is told for an upgrade to the first values and these."""
+        return ("upgrade", self.name, str(CHART), *disabled(), *flags)
+
     def upgrade(self, *flags: str) -> str:
-        return self.helm("upgrade", self.name, str(CHART), *disabled(), *flags)
+        return self.helm(*self.upgrading(*flags))
 
     def kubectl(self, *arguments: str, check: bool = True) -> str:
         return self.kube.kubectl("-n", self.namespace, *arguments, check=check)

@@ -56,22 +56,27 @@ def test_a_rolling_restart_of_the_gateway_loses_no_request(release: Release) -> 
     assert running.report.failed == 0, running.report.counts
 
 
-def test_new_images_of_everything_lose_no_request(release: Release) -> None:
-    """`helm upgrade` to another tag of every image at once, with callers of every model."""
+def test_new_images_of_everything_and_back_lose_no_request(release: Release) -> None:
+    """`helm upgrade` to another tag of every image at once, then `helm rollback`: every model has callers."""
     components = [*(model.replace("_", "-") for model in MODELS), "gateway"]
     for name in (*components, "demo-models"):
         registry.tag(f"quintet/{name}", "0.1.0", "0.1.1-e2e")
-    before = [pod for component in components for pod in release.replicas(component)]
+
+    def replaced(*command: str) -> set[str]:
+        """The images that run when all that ran before is gone."""
+        before = [pod for component in components for pod in release.replicas(component)]
+        release.helm(*command)
+        until(lambda: release.gone(before), 600, "all that ran the other images is gone")
+        release.ready()
+        after = [pod for component in components for pod in release.replicas(component)]
+        return {pod["spec"]["containers"][0]["image"].rpartition(":")[2] for pod in after}
+
     with contextlib.ExitStack() as stack:
         running = {model: stack.enter_context(release.traffic(model, rate=2)) for model in MODELS}
-        release.upgrade("--set", "global.imageTag=0.1.1-e2e")
-        until(lambda: release.gone(before), 600, "all that ran the old images is gone")
-        release.ready()
-    for component in components:
-        (image,) = {pod["spec"]["containers"][0]["image"] for pod in release.replicas(component)}
-        assert image.endswith(":0.1.1-e2e")
+        assert replaced(*release.upgrading("--set", "global.imageTag=0.1.1-e2e")) == {"0.1.1-e2e"}
+        assert replaced("rollback", release.name) == {"0.1.0"}
     for model, traffic in running.items():
-        figure(f"new images of everything, callers of {model}: failed", traffic.report.share)
+        figure(f"new images of everything and back, callers of {model}: failed", traffic.report.share)
     assert not sum(traffic.report.failed for traffic in running.values()), {
         model: traffic.report.counts for model, traffic in running.items()
     }

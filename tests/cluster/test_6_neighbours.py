@@ -116,13 +116,13 @@ def test_kserve_accepts_the_manifest_of_one_model(release: Release, manifest: st
 
 
 def for_this_node(manifest: str) -> list[Object]:
-    """Without the GPU and the many cores that it asks for where it asks for a GPU: there is none here."""
+    """Without the GPU and the whole cores that it asks for: there is no card, and the release fills the cores."""
     objects = list(yaml.safe_load_all(manifest))
     for spec in (o["spec"]["predictor"] for o in objects if o["kind"] == "InferenceService"):
-        if spec.pop("nodeSelector", None):
-            spec.pop("tolerations", None)
-            requests, limits = {"cpu": "100m", "memory": "512Mi"}, {"cpu": "1", "memory": "2Gi"}
-            spec["containers"][0]["resources"] = {"requests": requests, "limits": limits}
+        spec.pop("nodeSelector", None)
+        spec.pop("tolerations", None)
+        requests, limits = {"cpu": "100m", "memory": "512Mi"}, {"cpu": "1", "memory": "2Gi"}
+        spec["containers"][0]["resources"] = {"requests": requests, "limits": limits}
     return objects
 
 

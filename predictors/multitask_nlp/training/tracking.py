@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from predictors.multitask_nlp.registry import prepare_mlflow
+from predictors.multitask_nlp.registry import prepare_mlflow, reason
 from predictors.multitask_nlp.training.evaluation import Metrics
 
 EXPERIMENT = "multitask_nlp_experiment"
@@ -119,9 +119,8 @@ def tracked(parameters: Mapping[str, Any], resumed: str | None, default_store: P
                 mlflow.set_tags({"version.python": platform.python_version(), "machine": platform.machine()})
             yield Tracker(run.info.run_id)
     except MlflowException as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
         where = "the server of MLFLOW_TRACKING_URI" if server else store  # its address may hold a password
-        raise NoTracking(f"MLflow failed at {where}: {reason}.") from None
+        raise NoTracking(f"MLflow failed at {where}: {reason(error)}.") from None
 
 
 def _store(default_store: Path) -> str:

@@ -7,19 +7,21 @@ import contextlib
 import hashlib
 import math
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from predictors.runtime.errors import Conflict, NotFound, Overloaded
+from predictors.text_evaluator.evaluation import Outcome
 from predictors.text_evaluator.jobs.feed import Feed
 from predictors.text_evaluator.jobs.model import Event, Job, NewJob, State
 from predictors.text_evaluator.jobs.redis import RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, Refused, Totals
 from predictors.text_evaluator.jobs.story import story
-from predictors.text_evaluator.jobs.worker import Mark, Worker
+from predictors.text_evaluator.jobs.worker import Worker
+from predictors.text_evaluator.reading import Work
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 
@@ -30,10 +32,16 @@ def make_store(settings: TextEvaluatorSettings) -> JobStore:
 
 
 class Jobs:
-    def __init__(self, settings: TextEvaluatorSettings, mark: Mark, on_lost: Callable[[], None]) -> None:
-        self._settings, self._mark, self._on_lost = settings, mark, on_lost
+    def __init__(
+        self,
+        settings: TextEvaluatorSettings,
+        read: Callable[[Mapping[str, str]], Awaitable[Work]],
+        mark: Callable[[Work], Awaitable[Outcome]],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._settings, self._read, self._mark, self._on_lost = settings, read, mark, on_lost
         self._quota = Quota(settings.max_jobs, settings.max_caller_items)
-        self._worker: Worker | None = None
+        self._worker: Worker[Work] | None = None
         self.store: JobStore
         self.feed = Feed()
 
@@ -48,6 +56,7 @@ class Jobs:
         settings = self._settings
         self._worker = Worker(
             self.store,
+            self._read,
             self._mark,
             slots=settings.max_num_seqs,
             batch=settings.batch_size,

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from predictors.text_evaluator.evaluation import ENGINE, LOST, EngineLost, ItemError, Outcome
 from predictors.text_evaluator.faults import log_fault
@@ -19,8 +19,8 @@ from predictors.text_evaluator.jobs.store import LOOKS, JobStore, StoreUnavailab
 
 logger = logging.getLogger(__name__)
 
-Mark = Callable[[dict[str, str]], Awaitable[Outcome]]
-"""One text's outcome. Cancelling ends it in the engine; raises EngineLost when no text can be marked."""
+Work = TypeVar("Work")
+"""A text made ready for the engine."""
 
 FLUSH_AFTER = 1.0
 """Seconds a finished text waits for others to be recorded with."""
@@ -56,14 +56,18 @@ class _Text:
     index: int
 
 
-class Worker:
-    """``slots``: texts in the engine at a time; ``lease``: seconds within which a silent worker's jobs are
-    another's; ``leaving``: seconds that its end may take in all."""
+class Worker(Generic[Work]):
+    """``read``: a text's fields made ready for the engine. ``mark``: its outcome; cancelling ends it in the
+    engine, and it raises EngineLost when no text can be marked. ``slots``: texts in the engine at a time;
+    as many again are read ahead, so that none of its places waits for the store or the tokenizer.
+    ``lease``: seconds within which a silent worker's jobs are another's; ``leaving``: seconds that its end
+    may take in all."""
 
     def __init__(
         self,
         store: JobStore,
-        mark: Mark,
+        read: Callable[[dict[str, str]], Awaitable[Work]],
+        mark: Callable[[Work], Awaitable[Outcome]],
         *,
         slots: int,
         batch: int,
@@ -74,13 +78,14 @@ class Worker:
         on_totals: Callable[[Totals], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._mark = store, mark
-        self._slots, self._batch, self._lease = slots, batch, lease
+        self._store, self._read, self._mark = store, read, mark
+        self._batch, self._lease = batch, lease
         self._ttl, self._cleanup, self._leaving = ttl, cleanup, leaving
         self._on_totals, self._on_lost = on_totals, on_lost
         self._queue: FairQueue[_Text] = FairQueue()
         self._held: dict[str, _Held] = {}
-        self._free = slots
+        self._free = 2 * slots
+        self._engine = asyncio.Semaphore(slots)
         self._work, self._news = asyncio.Event(), asyncio.Event()
         self._closing = False
         self._rate = Rate()
@@ -201,20 +206,22 @@ class Worker:
 
     async def _finish(self, text: _Text) -> Finished:
         """Raises EngineLost."""
-        fields = await self._read(text)
+        fields = await self._fetch(text)
         if fields is None:
             return Finished(text.index, "", ItemError("lost", LOST))
-        with self._rate.running():
-            try:
-                outcome = await self._mark(fields)
-            except EngineLost:
-                raise
-            except Exception as error:
-                log_fault(logger, "A text could not be marked.", error)
-                outcome = ItemError("engine", ENGINE)
+        try:
+            work = await self._read(fields)
+            async with self._engine:
+                with self._rate.running():
+                    outcome = await self._mark(work)
+        except EngineLost:
+            raise
+        except Exception as error:
+            log_fault(logger, "A text could not be marked.", error)
+            outcome = ItemError("engine", ENGINE)
         return Finished(text.index, fields["id_alumno"], outcome)
 
-    async def _read(self, text: _Text) -> dict[str, str] | None:
+    async def _fetch(self, text: _Text) -> dict[str, str] | None:
         """The text as it was posted. None: it is not there, or not to be read, however often one asks."""
         for pause in _TRIES:
             await asyncio.sleep(pause)

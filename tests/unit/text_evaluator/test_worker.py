@@ -22,19 +22,30 @@ from predictors.text_evaluator.jobs.worker import Worker
 from tests.support.redis import RedisServer, redis_server
 
 QUOTA = Quota(jobs=100, caller_items=10_000)
-Mark = Callable[[dict[str, str]], Awaitable[Outcome]]
+Read = Callable[[dict[str, str]], Awaitable[Any]]
+Mark = Callable[[Any], Awaitable[Outcome]]
+
+
+async def as_posted(fields: dict[str, str]) -> dict[str, str]:
+    return fields
 
 
 class Engine:
     """Marks every text with its place; says what it was given and what was taken from it."""
 
     def __init__(self, *, blocked: bool = False) -> None:
+        self.ready: list[str] = []
         self.begun: list[str] = []
         self.cancelled: list[str] = []
         self.go, self.changed = asyncio.Event(), asyncio.Event()
         self.running = self.most = 0
         if not blocked:
             self.go.set()
+
+    async def read(self, fields: dict[str, str]) -> dict[str, str]:
+        self.ready.append(fields["respuesta"])
+        self.changed.set()
+        return fields
 
     async def mark(self, fields: dict[str, str]) -> Outcome:
         self.begun.append(fields["respuesta"])
@@ -64,7 +75,7 @@ class Followed:
 
     def __init__(self, store: JobStore) -> None:
         self.store, self.feed = store, Feed()
-        self.workers: list[Worker] = []
+        self.workers: list[Worker[Any]] = []
 
     def hear(self, job_id: str, events: Any) -> None:
         self.feed.publish(job_id, events)
@@ -72,9 +83,9 @@ class Followed:
             worker.hear(job_id, events)
 
     @asynccontextmanager
-    async def worker(self, mark: Mark, **settings: Any) -> AsyncIterator[Worker]:
+    async def worker(self, mark: Mark, read: Read = as_posted, **settings: Any) -> AsyncIterator[Worker[Any]]:
         defaults = {"slots": 4, "batch": 3, "lease": 2.0, "ttl": 60.0, "cleanup": 60.0}
-        worker = Worker(self.store, mark, **{**defaults, **settings})
+        worker = Worker(self.store, read, mark, **{**defaults, **settings})
         self.workers.append(worker)
         async with worker.working():
             yield worker
@@ -122,6 +133,33 @@ async def test_every_text_once_and_never_more_than_the_slots(followed: Followed)
             assert sorted(await indexes(followed.store, job_id)) == list(range(size))
     assert len(engine.begun) == 20
     assert engine.most <= 4
+
+
+async def test_texts_are_read_before_the_engine_has_a_place_for_them(followed: Followed) -> None:
+    engine = Engine(blocked=True)
+    async with followed.worker(engine.mark, engine.read, slots=2):
+        job_id = await followed.post(9)
+        await engine.until(lambda: len(engine.ready) == 4)
+        assert engine.running == 2
+        engine.go.set()
+        assert (await followed.ended(job_id)).done == 9
+    assert engine.most == 2
+    assert len(engine.ready) == 9
+
+
+async def test_a_text_that_cannot_be_made_ready_is_its_own_error(followed: Followed) -> None:
+    async def read(fields: dict[str, str]) -> dict[str, str]:
+        if fields["respuesta"].endswith(" 1"):
+            raise RuntimeError("secret detail")
+        return fields
+
+    async with followed.worker(Engine().mark, read):
+        job_id = await followed.post(3)
+        job = await followed.ended(job_id)
+    assert (job.state, job.failed) == (State.COMPLETED, 1)
+    (error,) = [row for row in await followed.store.results(job_id, 0, 9) if row["state"] == "failed"]
+    assert (error["index"], error["code"]) == (1, "engine")
+    assert "secret" not in str(error)
 
 
 async def test_jobs_that_were_there_before_the_worker_are_taken(followed: Followed) -> None:
@@ -255,12 +293,12 @@ async def test_texts_that_are_no_longer_there_are_errors_and_the_job_ends(
     engine, store = Engine(blocked=True), followed.store
     job_id = await followed.post(10)
     if held:
-        async with followed.worker(engine.mark, lease=60.0):
-            await engine.until(lambda: engine.running == 4)
+        async with followed.worker(engine.mark, engine.read, lease=60.0):
+            await engine.until(lambda: len(engine.ready) == 8)
             await lose_texts(store, job_id)
             engine.go.set()
             job = await followed.ended(job_id)
-        marked = 4
+        marked = 8
     else:
         await store.claim(1)
         await store.record(job_id, [Finished(7, "A", Evaluation(3, "x"))], 0.1)
