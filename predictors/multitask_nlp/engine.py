@@ -1,34 +1,35 @@
-"""The ONNX graph in ONNX Runtime: token ids in, the logits of all heads out.
+"""The ONNX graph in OpenVINO: token ids in, the logits of all heads out.
 
-Windows of a call are sorted by length and cut into chunks of a few: one pass of the encoder a chunk, whatever
-tasks it holds. Chunks are dealt out to threads that each run the graph alone; a chunk that has the machine to
-itself is run by all threads together.
+Windows of a call are sorted by length and cut into chunks of like lengths: one pass of the encoder a chunk,
+whatever tasks it holds. Chunks are dealt out to threads that each run the graph alone; a chunk that has the
+machine to itself is run by all threads together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
+import openvino
 
+from predictors.multitask_nlp import onnx_reader
+from predictors.multitask_nlp.onnx_reader import INPUTS
 from predictors.runtime.dealing import Dealer, worth_dealing
 from predictors.runtime.errors import LoadError
 
 OUTPUTS = ("sentiment_logits", "ner_logits", "start_logits", "end_logits")
 _PUBLISHED = {"sentiment_logits": "logits"}
 """Names that the published artifact gives to outputs of ours."""
-_INPUTS = ("input_ids", "attention_mask")
 
-UNFUSED = ["SkipLayerNormFusion", "BiasGeluFusion"]
-"""Optimisations that the profile speaks against: the fused kernels took 5 and 1.6 times as long."""
-
-CHUNK_TOKENS = 192
-"""Tokens of a chunk, padding counted: enough to share the reading of weights, few enough for the caches."""
-_PADDING = 0.1
-"""Most padding in a chunk, as a share of it."""
+CHUNK_TOKENS = 512
+"""Most tokens of a chunk, padding counted. Half as many take a tenth more time a token."""
+_LEAST_TOKENS = 128
+"""Chunks are not made smaller than this to keep every thread busy."""
+_PADDING, _PASS = 0.05, 16
+"""Most padding in a chunk, as a share of it or in tokens: about what another pass would cost."""
 
 
 class Logits(NamedTuple):
@@ -45,69 +46,110 @@ class Logits(NamedTuple):
 
 
 class Engine:
-    name = "onnxruntime"
+    name = "openvino"
     device = "cpu"
     dtype = "int8"
+    longest: int
+    """Most tokens of a sequence."""
+    vocabulary: int | None
+    """Token ids there are, where that can be known."""
 
     def __init__(self, file: Path, threads: int) -> None:
         """Raises LoadError when ``file`` is not such a graph."""
-        self._threads = threads
-        self._together = _session(file, threads)
-        self._alone = _session(file, 1) if threads > 1 else self._together
+        self.threads = threads
+        try:
+            model = onnx_reader.read(file, integers=onnx_reader.multiplies_integers())
+            names = [entry.get_any_name() for entry in model.inputs]
+            if set(names) != set(INPUTS):
+                raise LoadError(f"{file} takes {', '.join(sorted(names))}; expected {', '.join(INPUTS)}.")
+            given = {name for entry in model.outputs for name in entry.get_names()}
+            self._outputs = [name if name in given else _PUBLISHED.get(name, name) for name in OUTPUTS]
+            if missing := [name for name in self._outputs if name not in given]:
+                raise LoadError(f"{file} has no output {missing[0]}.")
+            self.longest, self.vocabulary = onnx_reader.longest(model), onnx_reader.vocabulary(model)
+            self._together = _Requests(model, threads, 1)
+            self._alone = _Requests(model, threads, threads) if threads > 1 else self._together
+        except RuntimeError as error:
+            raise LoadError(f"{file} is not a graph that OpenVINO can load: {_reason(error)}.") from None
         self._dealer = Dealer(threads, "multitask_nlp") if threads > 1 else None
-        inputs = {entry.name for entry in self._together.get_inputs()}
-        if inputs != set(_INPUTS):
-            raise LoadError(f"{file} takes {', '.join(sorted(inputs))}; expected {', '.join(_INPUTS)}.")
-        given = {entry.name for entry in self._together.get_outputs()}
-        self._outputs = [name if name in given else _PUBLISHED.get(name, name) for name in OUTPUTS]
-        if missing := [name for name in self._outputs if name not in given]:
-            raise LoadError(f"{file} has no output {missing[0]}.")
 
     def logits(self, sequences: Sequence[np.ndarray]) -> list[Logits]:
         """``sequences``: int64 [n] each; an entry for each, in order.
 
-        The graph takes the scale of its 8-bit activations from a whole pass, so what shares a chunk may move
-        a probability in its third decimal.
+        Activations are scaled token by token: what shares a call changes no more than the order of sums.
         """
         found: list[Logits | None] = [None] * len(sequences)
-        pieces = chunks([len(ids) for ids in sequences])
+        lengths = [len(ids) for ids in sequences]
+        pieces = chunks(lengths, self.threads)
 
-        def run(session: onnxruntime.InferenceSession, piece: list[int]) -> None:
-            outputs = self._pass(session, [sequences[index] for index in piece])
+        def run(requests: _Requests, piece: list[int]) -> None:
+            outputs = self._pass(requests, [sequences[index] for index in piece])
             for index, logits in zip(piece, outputs, strict=True):
                 found[index] = logits
 
-        costs = [float(sum(len(sequences[index]) for index in piece)) for piece in pieces]
-        if self._dealer is not None and worth_dealing(costs, self._threads):
+        costs = [float(sum(lengths[index] for index in piece)) for piece in pieces]
+        if self._dealer is not None and worth_dealing(costs, self.threads):
             self._dealer.deal(pieces, costs, lambda piece: run(self._alone, piece))
         else:
             for piece in pieces:
                 run(self._together, piece)
         return [logits for logits in found if logits is not None]
 
-    def _pass(self, session: onnxruntime.InferenceSession, sequences: Sequence[np.ndarray]) -> list[Logits]:
+    def _pass(self, requests: _Requests, sequences: Sequence[np.ndarray]) -> list[Logits]:
         lengths = [len(ids) for ids in sequences]
-        ids = np.zeros((len(sequences), max(lengths)), np.int64)
+        ids = np.zeros((len(sequences), min(bucket(max(lengths)), self.longest)), np.int64)
         mask = np.zeros_like(ids)
         for row, sequence in enumerate(sequences):
             ids[row, : lengths[row]] = sequence
             mask[row, : lengths[row]] = 1
-        outputs = session.run(self._outputs, dict(zip(_INPUTS, (ids, mask), strict=True)))
-        sentiment, ner, start, end = (np.asarray(output) for output in outputs)
+        outputs = requests.run(dict(zip(INPUTS, (ids, mask), strict=True)), self._outputs)
+        sentiment, ner, start, end = outputs
         return [
             Logits(sentiment[row], ner[row, :n], start[row, :n], end[row, :n])
             for row, n in enumerate(lengths)
         ]
 
 
-def chunks(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices of ``lengths`` by ascending length, in runs of at most CHUNK_TOKENS and little padding."""
+class _Requests:
+    """The graph, for as many callers at a time as it has streams; threads are shared out to these."""
+
+    def __init__(self, model: openvino.Model, threads: int, streams: int) -> None:
+        options = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": streams,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # the graph says itself what is put into 8 bits
+            "ENABLE_CPU_PINNING": False,  # the server and other models run on the same processors
+        }
+        compiled = openvino.Core().compile_model(model, "CPU", options)
+        self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(compiled.create_infer_request())
+
+    def run(self, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        request = self._idle.get()
+        try:
+            request.infer(inputs, share_inputs=True)
+            return [np.array(request.get_tensor(name).data) for name in outputs]
+        finally:
+            self._idle.put(request)
+
+
+def bucket(length: int) -> int:
+    """``length`` or a little more: sixteen numbers an octave, since each new shape takes time and memory."""
+    step = 1 << max(0, (length - 1).bit_length() - 5)
+    return -(-length // step) * step
+
+
+def chunks(lengths: Sequence[int], threads: int) -> list[list[int]]:
+    """Indices of ``lengths`` by ascending length, in runs of few tokens and little padding."""
+    most = min(CHUNK_TOKENS, max(_LEAST_TOKENS, sum(lengths) // threads))
     runs: list[list[int]] = []
     real = 0
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         rows = len(runs[-1]) + 1 if runs else 0
-        padded = lengths[index] * rows
-        if not runs or padded > CHUNK_TOKENS or real + lengths[index] < (1 - _PADDING) * padded:
+        padded = bucket(lengths[index]) * rows
+        padding = padded - real - lengths[index]
+        if not runs or padded > most or padding > max(_PADDING * padded, _PASS):
             runs.append([])
             real = 0
         runs[-1].append(index)
@@ -115,17 +157,7 @@ def chunks(lengths: Sequence[int]) -> list[list[int]]:
     return runs
 
 
-def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads that wait for the next call spin on a processor that a dealt chunk could have.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        return onnxruntime.InferenceSession(
-            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=UNFUSED
-        )
-    except Exception as error:  # the library raises its own classes, which share no base of theirs
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise LoadError(f"{file} is not a graph that ONNX Runtime can load: {reason}.") from None
+def _reason(error: RuntimeError) -> str:
+    """The last line of what OpenVINO says: above it stand places in its own sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__).rstrip(".")

@@ -104,22 +104,28 @@ class MultitaskNlp(Predictor[Query, Reading, Analysis]):
             self._tokenizer = TextTokenizer.from_file(artifact.tokenizer, artifact.max_length)
         except NotATokenizer as error:
             raise LoadError(str(error)) from None
-        self._engine = Engine(artifact.graph, self._settings.threads or available_cpus())
+        self._engine = engine = Engine(artifact.graph, self._settings.threads or available_cpus())
+        longest, known = artifact.max_length, self._tokenizer.vocabulary_size
+        if engine.longest < longest:
+            raise LoadError(f"The graph does not run on {longest} tokens: it takes {engine.longest}.")
+        if engine.vocabulary is not None and engine.vocabulary < known:
+            raise LoadError(
+                f"The graph knows {engine.vocabulary} tokens, fewer than its tokenizer's {known}."
+            )
         progress("warming up")
-        self._warm_up(artifact.max_length)
+        self._warm_up(longest)
         self._loaded = True
 
     def _warm_up(self, longest: int) -> None:
-        """Makes the buffers for every length that callers will bring before the first one comes."""
-        last = self._tokenizer.vocabulary_size - 1
+        """Lays the weights out for the processor, before the first caller comes, and makes some kernels."""
+        window = np.full(longest, self._tokenizer.vocabulary_size - 1, np.int64)
         try:
             for length in (4, 16, 64, longest):
-                self._engine.logits([np.full(min(length, longest), last, np.int64)])
-        except Exception as error:  # ONNX Runtime's classes share no base of their own
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise LoadError(
-                f"The graph does not run on {longest} tokens of a vocabulary of {last + 1}: {reason}."
-            ) from None
+                self._engine.logits([window[:length]])
+            self._engine.logits([window[:64]] * 4 * self._engine.threads)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].rstrip(".")
+            raise LoadError(f"The graph does not run: {reason}.") from None
 
     def self_test(self) -> None:
         for query, result in zip(_SELF_TEST, self.analyse(_SELF_TEST), strict=True):

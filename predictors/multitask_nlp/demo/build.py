@@ -75,7 +75,7 @@ def build(report: Report, *, quick: bool) -> tuple[dict[str, bytes], str]:
         "processor_seconds": processor_seconds,
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("torch", "transformers", "onnx", "onnxruntime")},
+            **{name: metadata.version(name) for name in ("torch", "transformers", "onnx", "openvino")},
         },
     }
     files = artifact_files(outcome.model, encoder.tokenizer, record)

@@ -1,4 +1,4 @@
-"""The served graph of a BERT or DistilBERT encoder, written node by node for ONNX Runtime's int8 kernels.
+"""The served graph of a BERT or DistilBERT encoder, written node by node for 8-bit kernels.
 
 What a generic export leaves on the table, by profile: attention as a dozen nodes, Q, K and V each quantised
 anew, embeddings as fp32. Here attention is one node (com.microsoft MultiHeadAttention), all linear layers but

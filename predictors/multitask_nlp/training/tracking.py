@@ -22,9 +22,9 @@ LOSS_EVERY = 20
 
 _PACKAGE = Path(__file__).parents[2]
 """predictors/, which the logged model brings along: it runs without a checkout."""
-_LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
+_LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "tokenizers", "numpy")
 _SERVING = (
-    *("onnxruntime", "tokenizers", "numpy", "orjson", "fastapi", "pydantic", "pydantic-settings"),
+    *("openvino", "tokenizers", "numpy", "orjson", "fastapi", "pydantic", "pydantic-settings"),
     *("prometheus-client", "grpcio", "pandas"),
 )
 _EXAMPLE = {

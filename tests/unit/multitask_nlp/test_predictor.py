@@ -144,9 +144,9 @@ class Counting(Engine):
 
     passes: list[int]
 
-    def _pass(self, session: Any, sequences: Any) -> list[Logits]:
+    def _pass(self, requests: Any, sequences: Any) -> list[Logits]:
         self.passes.append(len(sequences))
-        return super()._pass(session, sequences)
+        return super()._pass(requests, sequences)
 
 
 def test_tasks_share_a_pass_of_the_encoder(loaded: MultitaskNlp, served: Path) -> None:
@@ -169,6 +169,21 @@ def test_a_graph_that_reads_less_than_its_folder_says(served: Path, tmp_path: Pa
     (folder / MANIFEST).write_text(json.dumps({**manifest, "max_length": 65}))
     predictor = MultitaskNlp(MultitaskSettings(model_dir=folder, threads=1))  # pyright: ignore[reportCallIssue]
     with pytest.raises(LoadError, match="does not run on 65 tokens"):
+        predictor.load(lambda _: None)
+
+
+def test_a_graph_that_knows_fewer_tokens_than_its_tokenizer(served: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    shutil.copytree(served, folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    pieces = tokenizer["model"]["vocab"]
+    pieces |= {f"word{number}": number for number in range(len(pieces), 121)}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["sha256"]["tokenizer.json"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    predictor = MultitaskNlp(MultitaskSettings(model_dir=folder, threads=1))  # pyright: ignore[reportCallIssue]
+    with pytest.raises(LoadError, match=r"knows 120 tokens, fewer than its tokenizer's 121"):
         predictor.load(lambda _: None)
 
 

@@ -14,7 +14,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from predictors.multitask_nlp.artifact import read_artifact
-from predictors.multitask_nlp.engine import OUTPUTS, Engine, Logits, chunks
+from predictors.multitask_nlp.engine import OUTPUTS, Engine, Logits
 from predictors.multitask_nlp.training import graph
 from predictors.multitask_nlp.training.evaluation import reader
 from predictors.multitask_nlp.training.export import WrongWeights, export_fp32, export_int8, export_weights
@@ -69,6 +69,17 @@ def test_the_int8_graph_is_close_in_any_mix_of_lengths(
     found, exact = engine.logits(sequences()), reader(model)(sequences())
     assert [[a.shape for a in one] for one in found] == [[b.shape for b in one] for one in exact]
     assert far(found, exact) < 0.06
+
+
+def test_the_int8_file_runs_in_onnx_runtime_too(make_model: ModelMaker, tmp_path: Path) -> None:
+    model = make_model().eval()
+    export_int8(model, tmp_path / "model.quant.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.quant.onnx")
+    found = []
+    for ids in sequences():
+        inputs = {"input_ids": ids[None], "attention_mask": np.ones_like(ids)[None]}
+        found.append(Logits(*(np.asarray(output)[0] for output in session.run(list(OUTPUTS), inputs))))
+    assert far(found, reader(model)(sequences())) < 0.06
 
 
 def test_a_wrong_weight_in_the_graph_would_be_seen(make_model: ModelMaker, tmp_path: Path) -> None:
@@ -149,14 +160,3 @@ def test_a_file_of_any_other_kind_is_refused(encoder_folder: Path, tmp_path: Pat
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(WrongWeights, match=r"not a state dict that can be read safely: .+"):
         export_weights(tmp_path / "model.pt", str(encoder_folder), 64, tmp_path / "served")
-
-
-def test_chunks_hold_like_lengths_and_lose_nothing() -> None:
-    lengths = [3, 200, 64, 5, 60, 62, 300, 4, 128]
-    found = chunks(lengths)
-    assert sorted(index for chunk in found for index in chunk) == list(range(len(lengths)))
-    for chunk in found:
-        some = [lengths[index] for index in chunk]
-        assert len(chunk) == 1 or max(some) * len(some) <= 192
-        assert sum(some) >= 0.9 * max(some) * len(some)
-    assert [2, 5, 4] in [sorted(chunk, key=lambda i: -lengths[i]) for chunk in found]
