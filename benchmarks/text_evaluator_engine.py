@@ -34,7 +34,7 @@ from predictors.text_evaluator.jobs.worker import Worker
 from predictors.text_evaluator.reading import Reader, Work
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
-TEXTS, SLOTS = 128, 8
+TEXTS, SLOTS = 512, 8
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 
 
