@@ -171,17 +171,13 @@ def test_a_weight_scales_its_tasks_loss(make_model: ModelMaker) -> None:
 def test_a_stop_in_the_middle_of_a_checkpoint_is_a_stop(tmp_path: Path) -> None:
     """What is thrown while PyTorch writes through a Python file comes out as an error of its own instead."""
     content = {str(number): torch.zeros(500) for number in range(1000)}
-
-    def until_stopped() -> None:
-        while True:
-            write(tmp_path / "last.pt", content)
-
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
         for after in range(1, 21):
             signal.setitimer(signal.ITIMER_REAL, after / 1000)
             with pytest.raises(KeyboardInterrupt):
-                until_stopped()
+                while True:
+                    write(tmp_path / "last.pt", content)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
