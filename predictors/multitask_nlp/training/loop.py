@@ -121,8 +121,8 @@ def train(
         if folder is None:
             return
         if better:
-            write(folder / BEST, {"weights": best, "metrics": metrics.as_dict() if metrics else None})
-        write(folder / LAST, {
+            _write(folder / BEST, {"weights": best, "metrics": metrics.as_dict() if metrics else None})
+        _write(folder / LAST, {
             "identity": identity,
             "state": vars(state),
             "weights": model.state_dict(),
@@ -215,11 +215,11 @@ def _resume(
     return _State(**last["state"]), best["weights"], Metrics(**kept)
 
 
-def write(file: Path, content: dict[str, Any]) -> None:
+def _write(file: Path, content: dict[str, Any]) -> None:
     """Whole or not at all."""
     part = file.with_name(f"{file.name}.part")
-    # By its path: through a Python file a Ctrl-C in the middle comes out as an error of PyTorch's writer.
-    torch.save(content, part)
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
+    with part.open("wb") as opened:
+        torch.save(content, opened)
+        opened.flush()
+        os.fsync(opened.fileno())
     part.replace(file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +12,7 @@ import torch
 
 from predictors.multitask_nlp.training.evaluation import Metrics
 from predictors.multitask_nlp.training.features import IGNORED, Feature
-from predictors.multitask_nlp.training.loop import (
-    CannotResume,
-    Diverged,
-    Outcome,
-    Recipe,
-    rate_share,
-    train,
-    write,
-)
+from predictors.multitask_nlp.training.loop import CannotResume, Diverged, Outcome, Recipe, rate_share, train
 from predictors.multitask_nlp.training.model import MultitaskModel
 
 RECIPE = Recipe(seed=3, batch_size=4, learning_rate=3e-3, epochs=2, evaluations=2, patience=0)
@@ -166,20 +157,3 @@ def test_a_weight_scales_its_tasks_loss(make_model: ModelMaker) -> None:
     run(make_model, plain, short, 0.1)
     run(make_model, weighted, replace(short, task_weights={"sentiment": 1.0, "ner": 0.5, "qa": 2.0}), 0.1)
     assert weighted.losses == pytest.approx([plain.losses[0], 0.5 * plain.losses[1], 2 * plain.losses[2]])
-
-
-def test_a_stop_in_the_middle_of_a_checkpoint_is_a_stop(tmp_path: Path) -> None:
-    """What is thrown while PyTorch writes through a Python file comes out as an error of its own instead."""
-    content = {str(number): torch.zeros(500) for number in range(1000)}
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    try:
-        for after in range(1, 21):
-            signal.setitimer(signal.ITIMER_REAL, after / 1000)
-            with pytest.raises(KeyboardInterrupt):
-                while True:
-                    write(tmp_path / "last.pt", content)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    write(tmp_path / "last.pt", content)
-    assert torch.load(tmp_path / "last.pt", weights_only=True).keys() == content.keys()
