@@ -235,9 +235,9 @@ class RedisStore:
         async with _answering(), self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(f"{PREFIX}:states").hvals(f"{PREFIX}:waiting")
             pipe.zrange(f"{PREFIX}:open", 0, 0, withscores=True).time()
-            states, waiting, oldest, (seconds, _) = await pipe.execute()
+            states, waiting, oldest, (seconds, micros) = await pipe.execute()
         jobs = {State(name.decode()): int(count) for name, count in states.items() if int(count)}
-        since = seconds - oldest[0][1] if oldest else 0.0
+        since = seconds + micros / 1e6 - oldest[0][1] if oldest else 0.0
         return Totals(jobs, max(0.0, since), sum(map(int, waiting)))
 
     async def _listen(self) -> None:

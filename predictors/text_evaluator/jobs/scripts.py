@@ -2,13 +2,14 @@
 
 Any may come twice, when its first answer was lost with the connection (runtime/redis.py).
 
-``now`` is the server's clock in seconds, with milliseconds.
+``now`` is the server's clock in seconds, with all the microseconds it has: jobs are taken up in the order in
+which they came, and many come within a millisecond.
 """
 
 _BEGIN = """
 local p = ARGV[1] .. ':'
 local t = redis.call('TIME')
-local now = string.format('%d.%03d', t[1], math.floor(t[2] / 1000))
+local now = string.format('%d.%06d', t[1], t[2])
 local function tell(id, events) redis.call('PUBLISH', p .. 'news', cjson.encode({id, events})) end
 local function changed(id) redis.call('PUBLISH', p .. 'news', '["' .. id .. '",[]]') end
 local function open(state) return state == 'queued' or state == 'processing' end

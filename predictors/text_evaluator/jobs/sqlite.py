@@ -95,7 +95,7 @@ class SqliteStore:
 
     async def of(self, owner: str | None, limit: int) -> list[Job]:
         whose, values = ("", ()) if owner is None else ("WHERE owner = ?", (owner,))
-        query = f"SELECT {_JOB} FROM jobs {whose} ORDER BY created DESC, id LIMIT ?"
+        query = f"SELECT {_JOB} FROM jobs {whose} ORDER BY created DESC, rowid DESC LIMIT ?"
         return [_job(row) for row in await self._run(self._all, query, *values, limit)]
 
     async def results(self, job_id: str, after: int, limit: int) -> list[dict[str, Any]]:
@@ -222,7 +222,7 @@ class SqliteStore:
         return job, True
 
     def _claim(self, limit: int) -> list[Claim]:
-        query = f"SELECT {_JOB} FROM jobs WHERE {_OPEN} ORDER BY created, id"
+        query = f"SELECT {_JOB} FROM jobs WHERE {_OPEN} ORDER BY created, rowid"
         free = [job for row in self._all(query) if (job := _job(row)).id not in self._held][:limit]
         with self._change() as db:
             update = "UPDATE jobs SET state = ? WHERE id = ?"
