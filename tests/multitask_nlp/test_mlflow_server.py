@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -34,6 +33,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow keeps in a process where it was told to look, and prefers that to MLFLOW_TRACKING_URI."""
+    prepare_mlflow()
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+
+
 class Quiet:
     def step(self, step: int, steps: int, task: str, loss: float) -> None: ...
     def evaluated(self, step: int, metrics: Metrics, best: bool) -> None: ...
@@ -47,11 +53,7 @@ def train(tracking: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     small = ["--max-samples", "48", "--epochs", "1", "--evaluations", "1", "--max-length", str(LENGTH)]
     made = command.job(command.parser().parse_args([*options, *small]))
     anything = Drops(sentiment_accuracy=1, ner_f1=1, qa_exact_match=100, qa_f1=100)
-    prepare_mlflow()
-    try:
-        return run(dataclasses.replace(made, drops=anything), Quiet())
-    finally:
-        mlflow.set_tracking_uri("")  # MLflow keeps in a process where it was told to look
+    return run(dataclasses.replace(made, drops=anything), Quiet())
 
 
 def test_what_is_trained_is_registered_there_and_served_from_there(
@@ -91,7 +93,6 @@ def test_a_server_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> Non
 def test_serving_does_not_say_the_password_of_a_registry_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepare_mlflow()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter2@127.0.0.1:{free_port()}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(LoadError, match="could not be fetched") as said, fetched("models:/multitask_nlp/1"):

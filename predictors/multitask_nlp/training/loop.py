@@ -15,6 +15,7 @@ from predictors.multitask_nlp.training.evaluation import Metrics
 from predictors.multitask_nlp.training.features import Feature, collate
 from predictors.multitask_nlp.training.model import MultitaskModel, task_loss
 from predictors.multitask_nlp.training.order import RoundRobin
+from predictors.runtime.stopping import held_back
 
 LAST, BEST = "last.pt", "best.pt"
 STATE_FORMAT = 2
@@ -121,8 +122,8 @@ def train(
         if folder is None:
             return
         if better:
-            _write(folder / BEST, {"weights": best, "metrics": metrics.as_dict() if metrics else None})
-        _write(folder / LAST, {
+            write_whole(folder / BEST, {"weights": best, "metrics": metrics.as_dict() if metrics else None})
+        write_whole(folder / LAST, {
             "identity": identity,
             "state": vars(state),
             "weights": model.state_dict(),
@@ -215,11 +216,12 @@ def _resume(
     return _State(**last["state"]), best["weights"], Metrics(**kept)
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all."""
+def write_whole(file: Path, content: Mapping[str, Any]) -> None:
+    """Or not at all. A stop waits: PyTorch's writer makes an error of its own of what is raised in it."""
     part = file.with_name(f"{file.name}.part")
-    with part.open("wb") as opened:
-        torch.save(content, opened)
-        opened.flush()
-        os.fsync(opened.fileno())
-    part.replace(file)
+    with held_back():
+        with part.open("wb") as opened:
+            torch.save(content, opened)
+            opened.flush()
+            os.fsync(opened.fileno())
+        part.replace(file)

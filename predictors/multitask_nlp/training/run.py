@@ -21,7 +21,7 @@ from predictors.multitask_nlp.training.evaluation import Metrics, evaluate, read
 from predictors.multitask_nlp.training.examples import Split
 from predictors.multitask_nlp.training.export import artifact_files
 from predictors.multitask_nlp.training.features import features
-from predictors.multitask_nlp.training.loop import STATE_FORMAT, Observer, Outcome, Recipe, train
+from predictors.multitask_nlp.training.loop import STATE_FORMAT, Observer, Outcome, Recipe, train, write_whole
 from predictors.multitask_nlp.training.model import MultitaskModel
 from predictors.multitask_nlp.training.sources import Sources, digest, load_split
 from predictors.multitask_nlp.training.tracking import store_id, tracked
@@ -101,7 +101,7 @@ def _run(job: Job, observer: Observer) -> str:
             identity=identity,
             pad_id=encoder.pad_id,
         )
-        torch.save(outcome.model.state_dict(), job.output / WEIGHTS)
+        write_whole(job.output / WEIGHTS, outcome.model.state_dict())
         quantised = export(outcome, encoder.tokenizer, validation, job.output, hashes)
         tracker.log_metrics({
             **{f"int8_{name}": value for name, value in quantised.as_dict().items()},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,15 @@ import torch
 
 from predictors.multitask_nlp.training.evaluation import Metrics
 from predictors.multitask_nlp.training.features import IGNORED, Feature
-from predictors.multitask_nlp.training.loop import CannotResume, Diverged, Outcome, Recipe, rate_share, train
+from predictors.multitask_nlp.training.loop import (
+    LAST,
+    CannotResume,
+    Diverged,
+    Outcome,
+    Recipe,
+    rate_share,
+    train,
+)
 from predictors.multitask_nlp.training.model import MultitaskModel
 
 RECIPE = Recipe(seed=3, batch_size=4, learning_rate=3e-3, epochs=2, evaluations=2, patience=0)
@@ -105,6 +116,26 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert resumed.metrics == expected.metrics
     for name, tensor in resumed.model.state_dict().items():
         torch.testing.assert_close(tensor, expected.model.state_dict()[name])
+
+
+def test_a_stop_while_the_state_is_written_waits_until_it_is_whole(
+    make_model: ModelMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's writer is C++ that calls back, and makes an error of its own of what is raised in there."""
+
+    class StoppedWriting(io.FileIO):
+        def write(self, data: object, /) -> int:
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().write(data)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: StoppedWriting(path, mode))
+    watch = Watch()
+    with pytest.raises(KeyboardInterrupt):
+        run(make_model, watch, folder=tmp_path)
+    monkeypatch.undo()
+    assert len(watch.losses) == 1
+    assert torch.load(tmp_path / LAST, weights_only=True)["state"]["step"] == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_folder_of_another_run_is_refused(make_model: ModelMaker, tmp_path: Path) -> None:
