@@ -133,7 +133,7 @@ async def test_a_deadline_holds_while_tokenising(plane: Plane) -> None:
 
 @pytest.mark.parametrize(("characters", "on_the_loop"), [(LITTLE_TEXT, True), (LITTLE_TEXT + 1, False)])
 async def test_little_text_is_tokenised_without_a_thread(
-    plane: Plane, characters: int, on_the_loop: bool
+    plane: Plane, characters: int, on_the_loop: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
 
@@ -141,7 +141,8 @@ async def test_little_text_is_tokenised_without_a_thread(
         threads.append(threading.get_ident())
         return items
 
-    plane.words.characters, plane.words.prepare = lambda items: characters, prepare  # type: ignore[assignment]
+    monkeypatch.setattr(plane.words, "characters", lambda _: characters)
+    monkeypatch.setattr(plane.words, "prepare", prepare)
     assert await plane.plane.infer(["a"]) == ["A"]
     assert (threads == [threading.get_ident()]) is on_the_loop
     assert plane.metrics.registry.get_sample_value("quintet_tokenize_seconds_count") == 1

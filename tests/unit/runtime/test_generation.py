@@ -417,15 +417,18 @@ async def test_no_fault_of_a_decoder_ends_its_thread() -> None:
     batcher.abort()
 
 
-class Handover:
-    """A loop that counts how often another thread wakes it."""
+@pytest.fixture
+async def woken(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Whatever other threads wake the loop for."""
+    loop, calls = asyncio.get_running_loop(), []
+    wake = loop.call_soon_threadsafe
 
-    def __init__(self) -> None:
-        self.loop, self.count = asyncio.get_running_loop(), 0
+    def noted(callback: Callable[..., object], *arguments: Any) -> asyncio.Handle:
+        calls.append(callback)
+        return wake(callback, *arguments)
 
-    def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: Any) -> None:
-        self.count += 1
-        self.loop.call_soon_threadsafe(callback, *arguments)
+    monkeypatch.setattr(loop, "call_soon_threadsafe", noted)
+    return calls
 
 
 def counts(metrics: Metrics) -> dict[str, float]:
@@ -437,27 +440,23 @@ def counts(metrics: Metrics) -> dict[str, float]:
 
 @pytest.mark.parametrize(("patience", "handovers"), [(3600.0, 1), (0.0, 50)])
 async def test_steps_nobody_waits_for_are_told_together_and_not_too_late(
-    monkeypatch: pytest.MonkeyPatch, patience: float, handovers: int
+    monkeypatch: pytest.MonkeyPatch, woken: list[object], patience: float, handovers: int
 ) -> None:
     monkeypatch.setattr(decoding, "UNTOLD_SECONDS", patience)
-    loop, metrics = Handover(), Metrics(CollectorRegistry())
-    engine = DecoderThread(Counting(), loop, metrics)  # type: ignore[arg-type]
-    batcher: ContinuousBatcher[int, str, int] = ContinuousBatcher(engine, LIMITS, metrics)
+    batcher = await plane(Counting())
     with batcher.admit(1) as room:
         assert await room.submit([50], [5], soon()) == [50]
-    assert loop.count == handovers
-    assert list(counts(metrics).values()) == [50, 50, 1]
+    assert len(woken) == handovers
+    assert list(counts(batcher.metrics).values()) == [50, 50, 1]
     batcher.abort()
 
 
-async def test_a_streams_pieces_are_told_at_once() -> None:
-    loop, metrics = Handover(), Metrics(CollectorRegistry())
-    engine = DecoderThread(Counting(), loop, metrics)  # type: ignore[arg-type]
-    batcher: ContinuousBatcher[int, str, int] = ContinuousBatcher(engine, LIMITS, metrics)
+async def test_a_streams_pieces_are_told_at_once(woken: list[object]) -> None:
+    batcher = await plane(Counting())
     with batcher.admit(1) as room:
         generation = room.open(9, 5, soon())
         assert len([piece async for piece in generation]) == 9
-    assert loop.count == 9
+    assert len(woken) == 9
     batcher.abort()
 
 

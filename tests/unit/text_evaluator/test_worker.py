@@ -147,21 +147,6 @@ async def test_texts_are_read_before_the_engine_has_a_place_for_them(followed: F
     assert len(engine.ready) == 9
 
 
-async def test_a_text_that_cannot_be_made_ready_is_its_own_error(followed: Followed) -> None:
-    async def read(fields: dict[str, str]) -> dict[str, str]:
-        if fields["respuesta"].endswith(" 1"):
-            raise RuntimeError("secret detail")
-        return fields
-
-    async with followed.worker(Engine().mark, read):
-        job_id = await followed.post(3)
-        job = await followed.ended(job_id)
-    assert (job.state, job.failed) == (State.COMPLETED, 1)
-    (error,) = [row for row in await followed.store.results(job_id, 0, 9) if row["state"] == "failed"]
-    assert (error["index"], error["code"]) == (1, "engine")
-    assert "secret" not in str(error)
-
-
 async def test_jobs_that_were_there_before_the_worker_are_taken(followed: Followed) -> None:
     job_id = await followed.post(5)
     async with followed.worker(Engine().mark):
@@ -215,13 +200,18 @@ async def test_a_job_that_is_cancelled_while_it_is_claimed_keeps_no_slot(
         await engine.until(lambda: engine.running == 0)
 
 
-async def test_what_the_engine_raises_is_the_items_error(followed: Followed) -> None:
-    async def mark(fields: dict[str, str]) -> Outcome:
+@pytest.mark.parametrize("where", ["read", "mark"])
+async def test_what_is_raised_for_a_text_is_its_own_error(followed: Followed, where: str) -> None:
+    engine = Engine()
+    work: Callable[[dict[str, str]], Awaitable[Any]] = getattr(engine, where)
+
+    async def strike(fields: dict[str, str]) -> Any:
         if fields["respuesta"].endswith(" 1"):
             raise RuntimeError("secret detail")
-        return Evaluation(1, "x")
+        return await work(fields)
 
-    async with followed.worker(mark):
+    setattr(engine, where, strike)
+    async with followed.worker(engine.mark, engine.read):
         job_id = await followed.post(3)
         job = await followed.ended(job_id)
     assert (job.state, job.failed) == (State.COMPLETED, 1)
