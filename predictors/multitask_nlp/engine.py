@@ -19,6 +19,7 @@ from predictors.multitask_nlp import onnx_reader
 from predictors.multitask_nlp.onnx_reader import INPUTS
 from predictors.runtime.dealing import Dealer, worth_dealing
 from predictors.runtime.errors import LoadError
+from predictors.runtime.openvino import core
 
 OUTPUTS = ("sentiment_logits", "ner_logits", "start_logits", "end_logits")
 _PUBLISHED = {"sentiment_logits": "logits"}
@@ -120,7 +121,7 @@ class _Requests:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # the graph says itself what is put into 8 bits
             "ENABLE_CPU_PINNING": False,  # the server and other models run on the same processors
         }
-        compiled = openvino.Core().compile_model(model, "CPU", options)
+        compiled = core().compile_model(model, "CPU", options)
         self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())

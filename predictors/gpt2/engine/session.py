@@ -16,6 +16,7 @@ from predictors.gpt2.artifact import QUANTISED, SCALES, WEIGHTS, Artifact
 from predictors.gpt2.engine import graph
 from predictors.gpt2.engine.tensors import Tensors
 from predictors.runtime.errors import LoadError
+from predictors.runtime.openvino import core
 
 STEP = 8
 """Passes with prompts have a multiple of so many tokens, filled up by a slot of no sequence's.
@@ -56,7 +57,7 @@ class Session:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": self._embedding.shape[-1],
         }
         try:
-            compiled = openvino.Core().compile_model(graph.build(tensors, self.shape), "CPU", options)
+            compiled = core().compile_model(graph.build(tensors, self.shape), "CPU", options)
             self._request = compiled.create_infer_request()
             self._caches = self._make_caches(compiled)
             self.run([Part(0, 0, [0])])  # lays the weights out for the processor, in memory of the engine's

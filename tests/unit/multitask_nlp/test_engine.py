@@ -16,6 +16,7 @@ from predictors.multitask_nlp.training.evaluation import reader
 from predictors.multitask_nlp.training.export import export_fp32
 from predictors.multitask_nlp.training.model import MultitaskModel
 from predictors.runtime.errors import LoadError
+from predictors.runtime.openvino import core
 from tests.support.multitask_nlp import LENGTH, small_encoder
 
 
@@ -26,7 +27,7 @@ def sequences(*lengths: int) -> list[np.ndarray]:
 
 def products(model: openvino.Model) -> list[str]:
     """The kernels of a compiled graph's linear layers."""
-    compiled = openvino.Core().compile_model(model, "CPU", {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0})
+    compiled = core().compile_model(model, "CPU", {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0})
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
     return [info["primitiveType"].value for info in infos if info["layerType"].value == "FullyConnected"]
 
