@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 from predictors.text_evaluator.evaluation import ENGINE, LOST, EngineLost, ItemError, Outcome
@@ -188,9 +189,15 @@ class Worker(Generic[Work]):
                 self._free -= 1
                 task = asyncio.create_task(self._one(text))
                 text.held.running.add(task)
-                task.add_done_callback(text.held.running.discard)
+                # Not at the end of _one: what is cancelled before its first step never gets there.
+                task.add_done_callback(partial(self._through, text.held))
             self._work.clear()
             await self._work.wait()
+
+    def _through(self, held: _Held, task: asyncio.Task[None]) -> None:
+        held.running.discard(task)
+        self._free += 1
+        self._work.set()
 
     async def _one(self, text: _Text) -> None:
         try:
@@ -198,9 +205,6 @@ class Worker(Generic[Work]):
         except EngineLost:
             self._on_lost()
             return
-        finally:
-            self._free += 1
-            self._work.set()
         text.held.finished.append(finished)
         self._flush_soon(text.held)
 

@@ -14,7 +14,7 @@ import pytest
 
 from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Outcome
 from predictors.text_evaluator.jobs.feed import Feed
-from predictors.text_evaluator.jobs.model import Finished, Job, NewJob, State
+from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State
 from predictors.text_evaluator.jobs.redis import NEWS, PREFIX, RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, StoreUnavailable
@@ -198,6 +198,29 @@ async def test_a_job_that_is_cancelled_while_it_is_claimed_keeps_no_slot(
         while worker.active:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await engine.until(lambda: engine.running == 0)
+
+
+async def test_a_job_that_is_cancelled_as_its_texts_are_begun_keeps_no_place(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is cancelled before its first step runs none of its code."""
+    engine = Engine()
+    async with followed.worker(engine.mark, slots=2) as worker:
+        real, cancelled = worker._queue.take, asyncio.Event()
+
+        def take() -> Any:
+            text = real()
+            if not cancelled.is_set():
+                cancelled.set()
+                # In the turn of the loop in which texts are begun, as the store's thread may tell of it.
+                asyncio.get_running_loop().call_soon(followed.hear, job_id, [Event(1, "error", {})])
+            return text
+
+        monkeypatch.setattr(worker._queue, "take", take)
+        job_id = await followed.post(10)
+        await cancelled.wait()
+        await followed.store.remove(job_id)
+        assert (await followed.ended(await followed.post(10))).done == 10
 
 
 @pytest.mark.parametrize("where", ["read", "mark"])
