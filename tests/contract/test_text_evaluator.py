@@ -140,7 +140,13 @@ def test_a_reader_hears_nothing_new_as_a_heartbeat(http: httpx.Client) -> None:
     http.delete(f"/jobs/{job}")
 
 
-@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 12, "1-0", "7"])
+def test_a_reader_who_is_ahead_of_the_log_is_told_all_of_it(http: httpx.Client) -> None:
+    """The store has lost what it read last."""
+    job = post(http, ["a", "a b"])
+    assert events(http, job, 7)[1:] == events(http, job)[1:]
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 12, "1-0"])
 def test_a_last_event_id_that_is_none_is_refused(http: httpx.Client, last: str) -> None:
     job = post(http, ["a"])
     answer = http.get(f"/stream/{job}", headers={"last-event-id": last})

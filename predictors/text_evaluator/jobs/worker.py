@@ -269,8 +269,9 @@ class Worker(Generic[Work]):
                 held.full.set()
 
     async def _record(self, held: _Held) -> bool:
-        """One batch; waits for the store as long as it takes. False: the job is no longer ours."""
+        """One batch; waits for the store as long as it takes. False: the job is no longer ours, or given up."""
         rows, now = held.finished[: self._batch], time.monotonic()
+        expected = held.job.done + len(rows)
         job = await _insist(lambda: self._store.record(held.job.id, rows, now - held.since))
         if job is None or job.state.ended:
             self._held.pop(held.job.id, None)
@@ -279,6 +280,11 @@ class Worker(Generic[Work]):
             return False
         del held.finished[: len(rows)]
         held.job, held.since, held.open = job, now, held.open - len(rows)
+        if job.done != expected or not held.open:
+            # A Redis that came back without its last second: what is open only a new claim knows.
+            logger.warning("The job store has lost outcomes of a job; their texts are marked again.")
+            await self._give_up(held)
+            return False
         return True
 
     # -- letting go

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -503,6 +504,46 @@ async def test_a_server_that_goes_and_comes_back_costs_nothing(tmp_path: Path) -
     finally:
         await store.close()
         server.kill()
+
+
+async def test_a_redis_that_comes_back_without_its_last_second_costs_a_second_marking(
+    redis: RedisServer,
+) -> None:
+    """As with everysec after a power cut, or at a replica that was a moment behind."""
+    store, gate = RedisStore(redis.url, lease=1.0), asyncio.Semaphore(0)
+    await store._redis.flushall()
+    followed, begun = Followed(store), Counter[str]()
+    await store.open(followed.hear)
+
+    async def mark(fields: dict[str, str]) -> Outcome:
+        await gate.acquire()
+        begun[fields["respuesta"].split()[1]] += 1
+        return Evaluation(3, "x")
+
+    async def recorded(texts: int) -> None:
+        with followed.feed.follow(job_id) as follower:
+            while (job := await store.get(job_id)) is None or job.done < texts:
+                await follower.rung(5)
+
+    async with followed.worker(mark, slots=1, batch=2, lease=1.0):
+        job_id = await followed.post(10)
+        for done in (2, 4):
+            gate.release()
+            gate.release()
+            await recorded(done)
+        kept = {key: await store._redis.dump(key) for key in await store._redis.keys("*")}
+        gate.release()
+        gate.release()
+        await recorded(6)
+        for key, value in kept.items():
+            await store._redis.restore(key, 0, value, replace=True)
+        for _ in range(20):
+            gate.release()
+        job = await followed.ended(job_id)
+    assert (job.state, job.done) == (State.COMPLETED, 10)
+    assert sorted(await indexes(store, job_id)) == list(range(10))
+    assert begun.keys() == {str(n) for n in range(10)}
+    await store.close()
 
 
 async def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
