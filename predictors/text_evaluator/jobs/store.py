@@ -10,12 +10,18 @@ What every implementation promises:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from predictors.runtime.errors import Unavailable
 from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 class StoreUnavailable(Unavailable):
@@ -138,3 +144,15 @@ class JobStore(Protocol):
         ...
 
     async def totals(self) -> Totals: ...
+
+
+async def insist(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The store's answer, however long it is away."""
+    pause = 0.2
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable as error:
+            logger.warning("%s", error.message)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 5.0)

@@ -19,8 +19,10 @@ _PAUSE = 1.0  # seconds between two looks for a store that is away
 async def story(
     store: JobStore, feed: Feed, job: Job, after: int, heartbeat: float
 ) -> AsyncGenerator[bytes, None]:
-    """Everything behind event ``after`` and then what comes, up to the job's end; all of it where the log does
-    not reach so far: the store came back without its last second, and other events have those ids now.
+    """Everything behind event ``after`` and then what comes, up to the job's end.
+
+    All of it where the log does not reach so far: the store came back without its last second, and other
+    events have those ids now.
 
     It waits for a store that is away: an ``error`` would be taken for the job's.
     """

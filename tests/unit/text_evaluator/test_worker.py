@@ -387,6 +387,45 @@ async def test_leaving_records_what_is_finished_and_gives_back_the_rest(followed
     assert len(first.begun) + len(second.begun) == 60
 
 
+async def test_a_worker_that_ends_begins_no_text_more(followed: Followed) -> None:
+    engine = Engine(blocked=True)
+    job_id = await followed.post(10)
+    async with followed.worker(engine.mark, engine.read, slots=2):
+        await engine.until(lambda: len(engine.ready) == 4 and engine.running == 2)
+        asyncio.get_running_loop().call_later(0.2, engine.go.set)  # while it is about to end
+    assert len(engine.begun) == 2
+    assert engine.cancelled == []
+    assert len(await indexes(followed.store, job_id)) == 2
+
+
+async def test_a_job_that_is_let_go_begins_no_text_more(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, released = Engine(blocked=True), asyncio.Event()
+    real = followed.store.release
+
+    async def no_part() -> int:
+        return 0
+
+    async def release(job_ids: Any) -> None:
+        await real(job_ids)
+        released.set()
+
+    monkeypatch.setattr(followed.store, "release", release)
+    job_id = await followed.post(10)
+    async with followed.worker(engine.mark, engine.read, slots=2) as worker:
+        await engine.until(lambda: len(engine.ready) == 4 and engine.running == 2)
+        monkeypatch.setattr(followed.store, "share", no_part)
+        while worker.waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        engine.go.set()
+        await asyncio.wait_for(released.wait(), 10)
+        begun = [int(text.split()[1]) for text in engine.begun]
+        (claim,) = await followed.store.claim(1)
+    assert len(begun) == 2
+    assert claim.open == [index for index in range(10) if index not in begun]
+
+
 async def test_two_replicas_on_one_redis_share_the_work_and_double_nothing(redis: RedisServer) -> None:
     stores = [RedisStore(redis.url, lease=2.0) for _ in range(2)]
     await stores[0]._redis.flushall()

@@ -1,0 +1,87 @@
+"""From a text in the store to its outcome: fetched, read, and marked in one of the engine's places."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from predictors.text_evaluator.evaluation import ENGINE, LOST, EngineLost, ItemError, Outcome
+from predictors.text_evaluator.faults import log_fault
+from predictors.text_evaluator.jobs.model import Finished
+from predictors.text_evaluator.jobs.rate import Rate
+from predictors.text_evaluator.jobs.store import JobStore, insist
+
+logger = logging.getLogger(__name__)
+
+Work = TypeVar("Work")
+"""A text made ready for the engine."""
+
+_TRIES = (0.0, 0.2, 1.0)
+"""Seconds before each try to read a text that the store has and cannot give."""
+
+
+@dataclass(eq=False, slots=True)
+class Text:
+    """One that is begun, or waits for its turn."""
+
+    job_id: str
+    index: int
+
+
+class Marking(Generic[Work]):
+    """``read``: a text's fields made ready for the engine. ``mark``: its outcome; cancelling ends it in the
+    engine, and it raises EngineLost when no text can be marked. ``slots``: texts in the engine at a time."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        read: Callable[[dict[str, str]], Awaitable[Work]],
+        mark: Callable[[Work], Awaitable[Outcome]],
+        slots: int,
+    ) -> None:
+        self._store, self._read, self._mark = store, read, mark
+        self._places = asyncio.Semaphore(slots)
+        self.inside: set[Text] = set()
+        """What the engine has."""
+        self.rate = Rate()
+
+    async def finish(self, text: Text) -> Finished:
+        """Raises EngineLost."""
+        fields = await self._fetch(text)
+        if fields is None:
+            return Finished(text.index, "", ItemError("lost", LOST))
+        try:
+            work = await self._read(fields)
+            async with self._place(text):
+                outcome = await self._mark(work)
+        except EngineLost:
+            raise
+        except Exception as error:
+            log_fault(logger, "A text could not be marked.", error)
+            outcome = ItemError("engine", ENGINE)
+        return Finished(text.index, fields["id_alumno"], outcome)
+
+    @contextlib.asynccontextmanager
+    async def _place(self, text: Text) -> AsyncIterator[None]:
+        async with self._places:
+            self.inside.add(text)
+            try:
+                with self.rate.running():
+                    yield
+            finally:
+                self.inside.discard(text)
+
+    async def _fetch(self, text: Text) -> dict[str, str] | None:
+        """The text as it was posted. None: it is not there, or not to be read, however often one asks."""
+        for pause in _TRIES:
+            await asyncio.sleep(pause)
+            try:
+                fields = await insist(lambda: self._store.fields(text.job_id, text.index))
+                return None if fields is None else {"id_alumno": "", **fields}
+            except Exception as error:
+                log_fault(logger, "A text could not be read from the job store.", error)
+        return None
