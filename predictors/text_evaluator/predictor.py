@@ -129,8 +129,11 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
 
     def _on_lost(self) -> None:
         """Without its engine this process is of no use; its jobs are given back, another one begins."""
+        if not self._loaded:  # every text that it had says so
+            return
         logger.error("The engine has died; ending.")
         self._loaded = False
+        self.jobs.lose()
         os.kill(os.getpid(), signal.SIGTERM)
 
     # -- v1, v2, gRPC

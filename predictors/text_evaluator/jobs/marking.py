@@ -30,11 +30,14 @@ class Text:
 
     job_id: str
     index: int
+    suspect: bool = False
+    """It was in an engine when that was lost: it goes into this one alone."""
 
 
 class Marking(Generic[Work]):
     """``read``: a text's fields made ready for the engine. ``mark``: its outcome; cancelling ends it in the
-    engine, and it raises EngineLost when no text can be marked. ``slots``: texts in the engine at a time."""
+    engine, and it raises EngineLost when no text can be marked. ``slots``: texts in the engine at a time.
+    ``on_lost``: told of an EngineLost while what was in the engine is still ``inside``."""
 
     def __init__(
         self,
@@ -42,9 +45,12 @@ class Marking(Generic[Work]):
         read: Callable[[dict[str, str]], Awaitable[Work]],
         mark: Callable[[Work], Awaitable[Outcome]],
         slots: int,
+        on_lost: Callable[[], None],
     ) -> None:
-        self._store, self._read, self._mark = store, read, mark
-        self._places = asyncio.Semaphore(slots)
+        self._store, self._read, self._mark, self._on_lost = store, read, mark, on_lost
+        self._slots, self._places = slots, asyncio.Semaphore(slots)
+        # A suspect holds it while it gathers places, so that nobody takes those that become free.
+        self._turnstile = asyncio.Lock()
         self.inside: set[Text] = set()
         """What the engine has."""
         self.rate = Rate()
@@ -57,7 +63,7 @@ class Marking(Generic[Work]):
         try:
             work = await self._read(fields)
             async with self._place(text):
-                outcome = await self._mark(work)
+                outcome = await self._outcome(text, work)
         except EngineLost:
             raise
         except Exception as error:
@@ -67,13 +73,26 @@ class Marking(Generic[Work]):
 
     @contextlib.asynccontextmanager
     async def _place(self, text: Text) -> AsyncIterator[None]:
-        async with self._places:
+        """One place, or for a suspect all of them."""
+        async with contextlib.AsyncExitStack() as places:
+            async with self._turnstile:
+                for _ in range(self._slots * text.suspect):
+                    await places.enter_async_context(self._places)
+            if not text.suspect:
+                await places.enter_async_context(self._places)
             self.inside.add(text)
-            try:
-                with self.rate.running():
-                    yield
-            finally:
-                self.inside.discard(text)
+            places.callback(self.inside.discard, text)
+            yield
+
+    async def _outcome(self, text: Text, work: Work) -> Outcome:
+        try:
+            with self.rate.running():
+                return await self._mark(work)
+        except EngineLost:
+            self._on_lost()
+            if text.suspect:  # it was alone
+                return ItemError("engine", ENGINE)
+            raise
 
     async def _fetch(self, text: Text) -> dict[str, str] | None:
         """The text as it was posted. None: it is not there, or not to be read, however often one asks."""

@@ -70,6 +70,11 @@ class Jobs:
         async with self._worker.working():
             yield
 
+    def lose(self) -> None:
+        """The engine is lost, as a text that is no job's has found."""
+        if self._worker is not None:
+            self._worker.lose()
+
     @property
     def active(self) -> int:
         return 0 if self._worker is None else self._worker.active

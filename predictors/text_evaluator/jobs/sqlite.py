@@ -50,6 +50,9 @@ CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (ended);
 CREATE TABLE IF NOT EXISTS items (
   job TEXT NOT NULL, position INTEGER NOT NULL, fields BLOB NOT NULL, PRIMARY KEY (job, position)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS suspects (
+  job TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (job, position)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS results (
   job TEXT NOT NULL, number INTEGER NOT NULL, row BLOB NOT NULL, PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
@@ -132,6 +135,9 @@ class SqliteStore:
 
     async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
         return await self._run(self._record, job_id, rows, worked)
+
+    async def suspect(self, job_id: str, indexes: Sequence[int]) -> None:
+        await self._run(self._suspect, job_id, indexes)
 
     async def expire(self, ttl: float) -> int:
         return await self._run(self._expire, ttl)
@@ -227,7 +233,7 @@ class SqliteStore:
         with self._change() as db:
             update = "UPDATE jobs SET state = ? WHERE id = ?"
             db.executemany(update, [(State.PROCESSING, job.id) for job in free])
-            claims = [Claim(job, self._unfinished(job)) for job in free]
+            claims = [Claim(job, self._unfinished(job), self._suspects(job.id)) for job in free]
         self._held.update(job.id for job in free)
         return claims
 
@@ -238,6 +244,16 @@ class SqliteStore:
             return waiting
         rows = self._all("SELECT row FROM results WHERE job = ?", job.id)
         return unfinished(job, waiting, {orjson.loads(row)["index"] for (row,) in rows})
+
+    def _suspect(self, job_id: str, indexes: Sequence[int]) -> None:
+        if job_id in self._held:
+            with self._change() as db:
+                insert = "INSERT OR IGNORE INTO suspects VALUES (?, ?)"
+                db.executemany(insert, [(job_id, index) for index in indexes])
+
+    def _suspects(self, job_id: str) -> frozenset[int]:
+        found = self._all("SELECT position FROM suspects WHERE job = ?", job_id)
+        return frozenset(index for (index,) in found)
 
     def _renew(self, job_ids: Sequence[str]) -> set[str]:
         unfinished = {job_id for (job_id,) in self._all(f"SELECT id FROM jobs WHERE {_OPEN}")}
@@ -254,6 +270,8 @@ class SqliteStore:
             # A text is there until it has its outcome; then it is not needed any more.
             delete = "DELETE FROM items WHERE job = ? AND position = ?"
             there = {one.index for one in finished if db.execute(delete, (job_id, one.index)).rowcount}
+            clear = "DELETE FROM suspects WHERE job = ? AND position = ?"
+            db.executemany(clear, [(job_id, one.index) for one in finished])
             if len(there) < len(finished):
                 there.update(self._unfinished(job))
             new = [one for one in finished if one.index in there]
@@ -331,7 +349,7 @@ class SqliteStore:
             self._db.execute("UPDATE jobs SET events = ? WHERE id = ?", (events[-1].id, job_id))
 
     def _forget(self, job_id: str) -> None:
-        for table in ("items", "results", "events"):
+        for table in ("items", "suspects", "results", "events"):
             self._db.execute(f"DELETE FROM {table} WHERE job = ?", (job_id,))
 
 

@@ -55,6 +55,8 @@ class Claim:
     job: Job
     open: Sequence[int]
     """Indexes of the texts without an outcome, in order; of those that are lost too."""
+    suspects: frozenset[int] = frozenset()
+    """Those of them that were in an engine when it was lost."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,13 @@ class JobStore(Protocol):
         A text that is neither there nor has an outcome was lost, and gets the one it is given.
 
         None: the job is not this worker's any more, and nothing was recorded.
+        """
+        ...
+
+    async def suspect(self, job_id: str, indexes: Sequence[int]) -> None:
+        """These texts were in the engine when it was lost; every claim says so until they have an outcome.
+
+        Of a job that is not this worker's any more nothing is noted.
         """
         ...
 

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic
@@ -65,7 +66,7 @@ class Worker(Generic[Work]):
         on_totals: Callable[[Totals], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._marking = store, Marking(store, read, mark, slots)
+        self._store, self._marking = store, Marking(store, read, mark, slots, self.lose)
         self._batch, self._lease = batch, lease
         self._ttl, self._cleanup, self._leaving = ttl, cleanup, leaving
         self._on_totals, self._on_lost = on_totals, on_lost
@@ -74,6 +75,8 @@ class Worker(Generic[Work]):
         self._free = 2 * slots
         self._work, self._news = asyncio.Event(), asyncio.Event()
         self._closing = False
+        self._losing: asyncio.Task[None] | None = None
+        """Tells the store of the texts that were in the engine when it was lost."""
 
     @property
     def active(self) -> int:
@@ -105,8 +108,28 @@ class Worker(Generic[Work]):
                 async with asyncio.timeout(self._leaving):
                     await asyncio.wait(tasks)
                     await self._hand_over()
+            if self._losing is not None:
+                self._losing.cancel()
             for held in list(self._held.values()):
                 self._drop(held)
+
+    def lose(self) -> None:
+        """The engine is lost: nothing more is begun, and the next claims say which texts it had."""
+        if self._losing is not None:
+            return
+        accused: dict[str, list[int]] = defaultdict(list)
+        for text in self._marking.inside:
+            if not text.suspect:
+                accused[text.job_id].append(text.index)
+        self._losing = asyncio.create_task(self._accuse(accused))
+        for held in self._held.values():
+            self._begin_no_more(held)
+        self._on_lost()
+
+    async def _accuse(self, accused: Mapping[str, Sequence[int]]) -> None:
+        for job_id, indexes in accused.items():
+            async with _going_on():
+                await insist(partial(self._store.suspect, job_id, indexes))
 
     def hear(self, job_id: str, events: Sequence[Event]) -> None:
         """The store's news."""
@@ -145,12 +168,14 @@ class Worker(Generic[Work]):
         staying = [held for held in self._held.values() if not held.leaving]
         for held in staying[share:]:
             self._let_go(held)
-        if len(self._held) >= share:
+        if len(self._held) >= share or self._losing is not None:
             return
         for claim in await self._store.claim(share - len(self._held)):
             held = _Held(claim.job, time.monotonic(), len(claim.open))
             self._held[claim.job.id] = held
-            texts = ((held, Text(claim.job.id, index)) for index in claim.open)
+            texts = [(held, Text(claim.job.id, index, index in claim.suspects)) for index in claim.open]
+            # In a row at the beginning: the engine is emptied once for all of them.
+            texts.sort(key=lambda work: not work[1].suspect)
             self._queue.add(claim.job.owner, claim.job.id, texts)
             self._work.set()
             if not claim.open:  # all was done but for saying so
@@ -168,7 +193,7 @@ class Worker(Generic[Work]):
 
     async def _dispatch(self) -> None:
         while True:
-            while self._queue and self._free:
+            while self._queue and self._free and self._losing is None:
                 held, text = self._queue.take()
                 self._free -= 1
                 task = asyncio.create_task(self._one(held, text))
@@ -187,7 +212,6 @@ class Worker(Generic[Work]):
         try:
             finished = await self._marking.finish(text)
         except EngineLost:
-            self._on_lost()
             return
         held.finished.append(finished)
         self._flush_soon(held)
@@ -288,6 +312,8 @@ class Worker(Generic[Work]):
         flushing = [held.flushing for held in self._held.values() if held.flushing is not None]
         if flushing:
             await asyncio.wait(flushing, timeout=ENDING)
+        if self._losing is not None:  # before they are anybody else's
+            await asyncio.wait([self._losing], timeout=ENDING)
         left = list(self._held.values())
         for held in left:
             self._drop(held)

@@ -12,6 +12,7 @@ import pytest
 from predictors.text_evaluator.evaluation import Evaluation, ItemError
 from predictors.text_evaluator.jobs.model import Finished, NewJob, State
 from predictors.text_evaluator.jobs.redis import RedisStore
+from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, Refused
 from tests.support.redis import Between, RedisServer
 
@@ -151,6 +152,37 @@ async def test_what_is_done_makes_room(store: JobStore) -> None:
     await store.claim(1)
     await store.record(job.id, marks(0, 1, 2), 1)
     await store.create(new(), quota)
+
+
+async def test_suspects_are_named_by_every_claim_until_they_have_an_outcome(store: JobStore) -> None:
+    job, _ = await store.create(new(size=5), QUOTA)
+    (claim,) = await store.claim(1)
+    assert claim.suspects == frozenset()
+    await store.suspect(job.id, [1, 3])
+    await store.suspect(job.id, [3, 4])
+    await store.record(job.id, marks(0, 3), 1)
+    for suspects in ({1, 4}, {1, 4}):
+        await store.release([job.id])
+        (claim,) = await store.claim(1)
+        assert (claim.open, claim.suspects) == ([1, 2, 4], suspects)
+    await store.record(job.id, marks(1, 2, 4), 1)
+    assert await everything_named(store, "suspects") == 0
+
+
+async def test_suspects_of_a_job_that_is_no_longer_ours_are_not_noted(store: JobStore) -> None:
+    job, _ = await store.create(new(), QUOTA)
+    await store.claim(1)
+    await store.suspect(job.id, [0])
+    await store.remove(job.id)
+    await store.suspect(job.id, [1])
+    assert await everything_named(store, "suspects") == 0
+
+
+async def everything_named(store: JobStore, kind: str) -> int:
+    if isinstance(store, RedisStore):
+        return len(await store._redis.keys(f"*:{kind}:*"))
+    assert isinstance(store, SqliteStore)
+    return (await store._run(store._all, f"SELECT count(*) FROM {kind}"))[0][0]
 
 
 async def test_cancelling_ends_a_job_and_forgets_its_texts(store: JobStore) -> None:
