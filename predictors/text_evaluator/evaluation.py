@@ -49,7 +49,7 @@ Outcome = Evaluation | ItemError
 
 
 class EngineLost(Exception):
-    """The engine has died; the texts it had are for another worker."""
+    """The engine has died, or hangs; the texts it had are for another worker."""
 
 
 TOO_LONG = "The text is longer than the model can read."

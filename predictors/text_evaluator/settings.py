@@ -73,6 +73,9 @@ class TextEvaluatorSettings(RuntimeSettings):
     """Whether the instruction is computed once (``ENABLE_PREFIX_CACHING``)."""
     compilation_level: int = Field(2, ge=0, le=3, validation_alias=_names("compilation_level"))
     """0: nothing is compiled, the start is quicker (``COMPILATION_LEVEL``); a CPU never compiles."""
+    engine_timeout: float = Field(600.0, gt=0, allow_inf_nan=False)
+    """Seconds a job's text may be in the engine; one that answers nothing for so long counts as dead, and the
+    process ends."""
 
     # -- jobs
     store: str = "sqlite:"

@@ -415,6 +415,27 @@ def test_a_process_whose_engine_died_ends_and_the_next_one_goes_on(folder: Path,
     }
 
 
+def test_a_text_that_ends_the_engine_gets_its_error_from_the_second_process(
+    folder: Path, tmp_path: Path
+) -> None:
+    settings = {
+        "QUINTET_MODEL_DIR": str(folder),
+        "QUINTET_STORE": f"sqlite:{tmp_path}/jobs.db",
+        "QUINTET_DRAIN_DELAY": "0",
+    }
+    texts = [f"text {n}" for n in range(60)]
+    with running(MODULE, settings) as first, httpx.Client(base_url=first.url, timeout=30) as http:
+        job = post(http, [*texts, "!die"])
+        first.wait()
+    with running(MODULE, settings) as second:
+        second.wait()
+    with running(MODULE, settings) as third, httpx.Client(base_url=third.url, timeout=30) as http:
+        assert events(http, job)[-1]["event"] == "complete"
+        rows = http.get(f"/jobs/{job}/results").json()["results"]
+    marks = {index: rule(text).nota for index, text in enumerate(texts)}
+    assert {row["index"]: row.get("nota", row.get("code")) for row in rows} == {**marks, 60: "engine"}
+
+
 def test_nothing_of_a_text_is_logged(server: Server, http: httpx.Client) -> None:
     secret = f"secret{uuid.uuid4().hex}"
     job = post(http, [secret, f"!boom {secret}"])

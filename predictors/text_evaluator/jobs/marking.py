@@ -37,18 +37,21 @@ class Text:
 class Marking(Generic[Work]):
     """``read``: a text's fields made ready for the engine. ``mark``: its outcome; cancelling ends it in the
     engine, and it raises EngineLost when no text can be marked. ``slots``: texts in the engine at a time.
-    ``on_lost``: told of an EngineLost while what was in the engine is still ``inside``."""
+    ``timeout``: seconds a text may be there; then the engine hangs, and is as good as lost. ``on_lost``: told
+    of an EngineLost while what was in the engine is still ``inside``."""
 
     def __init__(
         self,
         store: JobStore,
         read: Callable[[dict[str, str]], Awaitable[Work]],
         mark: Callable[[Work], Awaitable[Outcome]],
+        *,
         slots: int,
+        timeout: float,
         on_lost: Callable[[], None],
     ) -> None:
         self._store, self._read, self._mark, self._on_lost = store, read, mark, on_lost
-        self._slots, self._places = slots, asyncio.Semaphore(slots)
+        self._timeout, self._slots, self._places = timeout, slots, asyncio.Semaphore(slots)
         # A suspect holds it while it gathers places, so that nobody takes those that become free.
         self._turnstile = asyncio.Lock()
         self.inside: set[Text] = set()
@@ -87,12 +90,23 @@ class Marking(Generic[Work]):
     async def _outcome(self, text: Text, work: Work) -> Outcome:
         try:
             with self.rate.running():
-                return await self._mark(work)
+                return await self._in_time(work)
         except EngineLost:
             self._on_lost()
             if text.suspect:  # it was alone
                 return ItemError("engine", ENGINE)
             raise
+
+    async def _in_time(self, work: Work) -> Outcome:
+        limit = asyncio.timeout(self._timeout)
+        try:
+            async with limit:
+                return await self._mark(work)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            logger.error("A text was in the engine for %g s without an answer.", self._timeout)
+            raise EngineLost from None
 
     async def _fetch(self, text: Text) -> dict[str, str] | None:
         """The text as it was posted. None: it is not there, or not to be read, however often one asks."""

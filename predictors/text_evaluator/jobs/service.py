@@ -63,6 +63,7 @@ class Jobs:
             lease=settings.lease,
             ttl=settings.job_ttl,
             cleanup=settings.cleanup_interval,
+            engine_timeout=settings.engine_timeout,
             leaving=settings.grace_period / 3,
             on_totals=on_totals,
             on_lost=self._on_lost,

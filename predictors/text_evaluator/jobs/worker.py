@@ -47,9 +47,10 @@ class _Held:
 
 
 class Worker(Generic[Work]):
-    """``read``, ``mark`` and ``slots`` as of Marking; as many texts again as it has slots are read ahead, so
-    that none of the engine's places waits for the store or the tokenizer. ``lease``: seconds within which a
-    silent worker's jobs are another's; ``leaving``: seconds that its end may take in all."""
+    """``read``, ``mark``, ``slots`` and ``engine_timeout`` as of Marking; as many texts again as it has slots
+    are read ahead, so that none of the engine's places waits for the store or the tokenizer. ``lease``:
+    seconds within which a silent worker's jobs are another's; ``leaving``: seconds that its end may take in
+    all. ``on_lost``: called once, when the engine is lost."""
 
     def __init__(
         self,
@@ -62,11 +63,13 @@ class Worker(Generic[Work]):
         lease: float,
         ttl: float,
         cleanup: float,
+        engine_timeout: float = 600.0,
         leaving: float = 10.0,
         on_totals: Callable[[Totals], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._marking = store, Marking(store, read, mark, slots, self.lose)
+        self._store = store
+        self._marking = Marking(store, read, mark, slots=slots, timeout=engine_timeout, on_lost=self.lose)
         self._batch, self._lease = batch, lease
         self._ttl, self._cleanup, self._leaving = ttl, cleanup, leaving
         self._on_totals, self._on_lost = on_totals, on_lost

@@ -104,6 +104,26 @@ async def test_a_job_of_nothing_but_such_a_text_has_failed(followed: Followed) -
     assert job.state is State.FAILED
 
 
+async def test_a_text_that_the_engine_never_answers_is_like_one_that_ends_it(followed: Followed) -> None:
+    deadly, other = await followed.post(12, "ada"), await followed.post(12, "bob")
+    jobs = [deadly, other]
+    engines = await lives(followed, jobs, {text(deadly, 5)}, hung=True, engine_timeout=1.0)
+    await check(followed, deadly, 12, 5)
+    await check(followed, other, 12)
+    assert [engine.times_told for engine in engines] == [1, 1, 0]
+
+
+async def test_a_time_out_of_the_engines_own_is_an_error_of_its_text(followed: Followed) -> None:
+    async def mark(_: dict[str, str]) -> Outcome:
+        raise TimeoutError
+
+    lost = asyncio.Event()
+    job_id = await followed.post(2)
+    async with followed.worker(mark, on_lost=lost.set):
+        assert (await followed.ended(job_id)).failed == 2
+    assert not lost.is_set()
+
+
 async def test_only_what_the_engine_had_is_suspected_and_what_was_finished_is_recorded(
     followed: Followed,
 ) -> None:
