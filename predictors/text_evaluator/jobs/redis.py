@@ -146,7 +146,8 @@ class RedisStore:
         async with _answering():
             seen = "ended" if job.state.ended else "open"
             found = await self._remove(args=[PREFIX, job_id, name, orjson.dumps(data), seen])
-        return job if not found else (await self.get(job_id) or job)
+        # As it was when it was removed: it may have ended since we looked. Nothing: the script came twice.
+        return _job(job_id, _pairs(found)) or job
 
     async def share(self) -> int:
         async with _answering():

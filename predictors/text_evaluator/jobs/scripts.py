@@ -195,8 +195,9 @@ REMOVE = (
     + """
 local id, job = ARGV[2], p .. 'job:' .. ARGV[2]
 local known = redis.call('HMGET', job, 'state', 'owner', 'total', 'done', 'events', 'key')
-if not known[1] then return 0 end
-if known[1] == 'cancelled' and ARGV[5] == 'open' then return 1 end -- it came twice
+local before = redis.call('HGETALL', job)
+if known[1] == 'cancelled' and ARGV[5] == 'open' then return before end -- it came twice
+if not known[1] then return before end
 forget(id)
 if open(known[1]) then
   local number = tonumber(known[5]) + 1
@@ -205,7 +206,7 @@ if open(known[1]) then
   close(id, known[2], known[3] - known[4])
   redis.call('XADD', p .. 'events:' .. id, string.format('%d-0', number), 'name', ARGV[3], 'data', ARGV[4])
   tell(id, {{number, ARGV[3], ARGV[4]}})
-  return 1
+  return redis.call('HGETALL', job)
 end
 count(known[1], -1)
 redis.call('DEL', job)
@@ -214,7 +215,7 @@ redis.call('ZREM', p .. 'jobs', id)
 redis.call('ZREM', p .. 'ended', id)
 redis.call('ZREM', p .. 'owner:' .. known[2], id)
 changed(id)
-return 0
+return before
 """
 )
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from predictors.text_evaluator.evaluation import Evaluation, ItemError
-from predictors.text_evaluator.jobs.model import Finished, NewJob, State
+from predictors.text_evaluator.jobs.model import Finished, Job, NewJob, State
 from predictors.text_evaluator.jobs.redis import RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, Refused
@@ -197,6 +197,31 @@ async def test_cancelling_ends_a_job_and_forgets_its_texts(store: JobStore) -> N
     assert (event.id, event.name, event.data["code"]) == (2, "error", "cancelled")
     assert await store.record(job.id, marks(1), 1) is None
     assert await store.claim(10) == []
+
+
+async def test_a_job_that_ends_as_it_is_cancelled_is_removed_as_the_ended_one_it_is(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at it and its removal; SQLite does both in one step."""
+    store, worker = (RedisStore(redis.url, lease=2.0) for _ in range(2))
+    await store._redis.flushall()
+    job, _ = await store.create(new(size=1), QUOTA)
+    await worker.claim(1)
+    real = store.get
+
+    async def get(job_id: str) -> Job | None:
+        monkeypatch.undo()
+        seen = await real(job_id)
+        await worker.record(job_id, marks(0), 1)
+        return seen
+
+    monkeypatch.setattr(store, "get", get)
+    removed = await store.remove(job.id)
+    assert removed is not None
+    assert (removed.state, removed.done) == (State.COMPLETED, 1)
+    assert await store.get(job.id) is None
+    await store.close()
+    await worker.close()
 
 
 async def test_removing_an_ended_job_leaves_nothing(store: JobStore) -> None:
