@@ -32,6 +32,8 @@ class Text:
     index: int
     suspect: bool = False
     """It was in an engine when that was lost: it goes into this one alone."""
+    dropped: bool = False
+    """Its task was cancelled, which may be forgotten: redis-py waits in places with wait_for."""
 
 
 class Marking(Generic[Work]):
@@ -83,6 +85,8 @@ class Marking(Generic[Work]):
                     await places.enter_async_context(self._places)
             if not text.suspect:
                 await places.enter_async_context(self._places)
+            if text.dropped:
+                raise asyncio.CancelledError
             self.inside.add(text)
             places.callback(self.inside.discard, text)
             yield

@@ -276,8 +276,8 @@ class Worker(Generic[Work]):
         """No more of it: cancelled, removed, or another's."""
         self._held.pop(held.job.id, None)
         self._queue.remove(held.job.id)
-        for task in list(held.running):
-            task.cancel()
+        for task, text in list(held.running.items()):
+            _cancel(task, text)
         if held.flushing is not None and held.flushing is not asyncio.current_task():
             held.flushing.cancel()
 
@@ -295,7 +295,7 @@ class Worker(Generic[Work]):
         for task, text in list(held.running.items()):
             if text not in self._marking.inside:
                 del held.running[task]
-                task.cancel()
+                _cancel(task, text)
 
     async def _give_up(self, held: _Held) -> None:
         """For another worker, or ourselves, when somebody looks."""
@@ -322,6 +322,11 @@ class Worker(Generic[Work]):
             self._drop(held)
         with contextlib.suppress(StoreUnavailable):
             await self._store.leave([held.job.id for held in left])
+
+
+def _cancel(task: asyncio.Task[None], text: Text) -> None:
+    text.dropped = True
+    task.cancel()
 
 
 @contextlib.asynccontextmanager

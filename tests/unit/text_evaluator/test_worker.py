@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,27 @@ async def test_a_worker_that_ends_begins_no_text_more(followed: Followed) -> Non
     assert len(engine.begun) == 2
     assert engine.cancelled == []
     assert len(await indexes(followed.store, job_id)) == 2
+
+
+async def test_a_text_whose_cancellation_is_forgotten_is_not_begun(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.wait_for forgets one that comes in the turn in which what it waits for does."""
+    engine, asked, real = Engine(), asyncio.Event(), followed.store.fields
+
+    async def fields(job_id: str, index: int) -> dict[str, str] | None:
+        asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return await real(job_id, index)
+
+    monkeypatch.setattr(followed.store, "fields", fields)
+    async with followed.worker(engine.mark, engine.read):
+        await followed.post(1)
+        await asked.wait()
+    await engine.until(lambda: len(engine.ready) == 1)
+    await asyncio.sleep(0)
+    assert engine.begun == []
 
 
 async def test_a_job_that_is_let_go_begins_no_text_more(
