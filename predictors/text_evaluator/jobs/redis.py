@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from predictors.runtime.errors import LoadError
 from predictors.runtime.redis import connect
@@ -306,6 +306,8 @@ def _job(job_id: str, raw: dict[bytes, bytes]) -> Job | None:
 async def _answering() -> AsyncIterator[None]:
     try:
         yield
+    except OutOfMemoryError as error:
+        raise StoreUnavailable("The job store has no room left; try again later.") from error
     except (RedisError, OSError) as error:
         logger.warning("The job store did not answer.", extra={"fields": {"error": type(error).__name__}})
         raise StoreUnavailable from error

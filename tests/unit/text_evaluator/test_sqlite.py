@@ -56,6 +56,15 @@ async def test_suspects_outlive_the_process_and_a_file_from_before_there_were_an
         await store.close()
 
 
+async def test_every_commit_is_synced(tmp_path: Path) -> None:
+    """What was accepted survives a power cut: without it, only the process."""
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open(lambda _, __: None)
+    modes = [await store._run(store._all, f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
+    assert modes == [[(2,)], [("wal",)]], "2 is FULL"
+    await store.close()
+
+
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_caller_who_hangs_up_has_removed_the_job_all_the_same(tmp_path: Path, late: bool) -> None:
     store, told, gone = SqliteStore(tmp_path / "jobs.db"), asyncio.Queue[str](), asyncio.Event()

@@ -282,6 +282,8 @@ async def test_totals(store: JobStore) -> None:
     assert Counter(totals.jobs) == Counter({State.PROCESSING: 1, State.QUEUED: 1})
     assert totals.waiting_items == 5
     assert totals.oldest_seconds >= 0
+    await asyncio.sleep(0.3)
+    assert (await store.totals()).oldest_seconds - totals.oldest_seconds > 0.29
     await store.remove(job.id)
     assert (await store.totals()).jobs == {State.CANCELLED: 1, State.QUEUED: 1}
     await store.remove(job.id)
@@ -293,6 +295,50 @@ async def test_totals(store: JobStore) -> None:
     await store.expire(-1)
     await store.expire(-1)
     assert (await store.totals()).jobs == {}
+
+
+TEXT, FEEDBACK = b"secret of a pupil", b"secret of a teacher"
+
+
+async def kept_by(store: RedisStore) -> bytes:
+    """All that is in the server, but for what it has yet to drop from its append-only file."""
+    redis, found = store._redis, list[bytes]()
+    for key in await redis.keys("*"):
+        match await redis.type(key):
+            case b"string":
+                parts = [await redis.get(key)]
+            case b"hash":
+                parts = [*(await redis.hgetall(key)).keys(), *await redis.hvals(key)]
+            case b"list":
+                parts = await redis.lrange(key, 0, -1)
+            case b"set":
+                parts = list(await redis.smembers(key))
+            case b"zset":
+                parts = await redis.zrange(key, 0, -1)
+            case kind:
+                assert kind == b"stream"
+                parts = [value for _, fields in await redis.xrange(key) for value in fields.values()]
+        found += [key, *parts]
+    return b"\n".join(found)
+
+
+@pytest.mark.parametrize(("marked", "way"), [(0, "removed"), (1, "removed"), (2, "removed"), (2, "expired")])
+async def test_what_is_forgotten_is_in_no_key_of_redis(redis: RedisServer, marked: int, way: str) -> None:
+    """As test_sqlite.py says it of files."""
+    store = RedisStore(redis.url, lease=2.0)
+    await store._redis.flushall()
+    text = {"id_alumno": "A", "curso": "c", "consigna": "t", "respuesta": TEXT.decode()}
+    job, _ = await store.create(NewJob(str(uuid.uuid4()), "ada", [text] * 2, "key"), QUOTA)
+    await store.claim(9)
+    rows = [Finished(index, "A", Evaluation(3, FEEDBACK.decode())) for index in range(marked)]
+    await store.record(job.id, rows, 0.1)
+    assert (TEXT in await kept_by(store)) is (marked < 2), "an ended job's texts are needed no more"
+    assert (FEEDBACK in await kept_by(store)) is (marked > 0)
+    await (store.remove(job.id) if way == "removed" else store.expire(-1))
+    left = await kept_by(store)
+    assert TEXT not in left
+    assert FEEDBACK not in left
+    await store.close()
 
 
 async def worked_through(store: RedisStore, between: Between | None) -> list[object]:

@@ -51,6 +51,18 @@ async def test_jobs_that_were_there_before_the_worker_are_taken(followed: Follow
         assert (await followed.ended(job_id)).done == 5
 
 
+async def test_a_workers_jobs_expire_and_then_are_gone(followed: Followed) -> None:
+    async with followed.worker(Engine().mark, ttl=0.5, cleanup=0.1):
+        job_id = await followed.post(2)
+        states: list[State] = []
+        async with asyncio.timeout(20):
+            while (job := await followed.store.get(job_id)) is not None:
+                states.append(job.state)
+                await asyncio.sleep(0.01)  # of the last step nobody tells
+    assert states[-1] is State.EXPIRED
+    assert State.COMPLETED in states
+
+
 async def test_a_small_job_does_not_wait_for_a_large_one(followed: Followed) -> None:
     engine = Engine()
     async with followed.worker(engine.mark, slots=2):
@@ -535,7 +547,7 @@ async def test_a_full_redis_is_said_and_loses_nothing(tmp_path: Path) -> None:
             await engine.until(lambda: engine.running == 20)
             await store._redis.config_set("maxmemory", "1")
             engine.go.set()
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailable, match="no room left"):
                 await followed.post(5)
             await store._redis.config_set("maxmemory", "0")
             assert (await followed.ended(job_id)).done == 20
