@@ -96,15 +96,14 @@ async def test_a_job_that_is_cancelled_while_it_is_claimed_keeps_no_slot(
     cancelled = await followed.post(10)
 
     async def claim(limit: int) -> Any:
-        claims = await real(limit)
-        await followed.store.remove(cancelled)
-        claimed.set()
+        if claims := await real(limit):
+            await followed.store.remove(cancelled)
+            claimed.set()
         return claims
 
     monkeypatch.setattr(followed.store, "claim", claim)
     async with asyncio.timeout(10), followed.worker(engine.mark, lease=60.0) as worker:
         await claimed.wait()
-        assert worker.active == 1
         while worker.active:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await engine.until(lambda: engine.running == 0)
