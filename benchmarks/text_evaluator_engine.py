@@ -24,13 +24,13 @@ from hack import environments
 from hack.demo_models import demo_checkpoint
 from predictors.text_evaluator.demo.data import examples
 from predictors.text_evaluator.engine.vllm import VllmEngine
-from predictors.text_evaluator.evaluation import Item, ItemError, Outcome
+from predictors.text_evaluator.evaluation import Item, Outcome
 from predictors.text_evaluator.jobs.feed import Feed
 from predictors.text_evaluator.jobs.model import NewJob
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import Quota
 from predictors.text_evaluator.jobs.worker import Worker
-from predictors.text_evaluator.reading import Reader, Work
+from predictors.text_evaluator.reading import Reader, Refusal, Work
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 TEXTS, SLOTS = 512, 8
@@ -125,7 +125,7 @@ Run = tuple[int, float]
 async def bare(engine: VllmEngine, reader: Reader, fields: list[dict[str, str]]) -> Run:
     """AsyncLLM as it is, with as many texts at a time as a job has."""
     readings = [reader.read(Item(**one)) for one in fields]
-    prompts = [reading.ids for reading in readings if not isinstance(reading, ItemError)]
+    prompts = [reading.ids for reading in readings if not isinstance(reading, Refusal)]
     llm, sampling, slots = engine._llm, engine._sampling[False], asyncio.Semaphore(SLOTS)
 
     async def one(ids: list[int]) -> int:
@@ -149,8 +149,8 @@ async def as_job(engine: VllmEngine, reader: Reader, fields: list[dict[str, str]
 
     async def mark(work: Work) -> Outcome:
         nonlocal tokens
-        if isinstance(work, ItemError):
-            return work
+        if isinstance(work, Refusal):
+            return work.error
         marked = await engine.mark(work)
         tokens += marked.generated_tokens
         return marked.outcome

@@ -24,13 +24,13 @@ from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import GenerativePredictor
 from predictors.runtime.tensors import TensorSpec, detail
 from predictors.text_evaluator import routes
-from predictors.text_evaluator.engine import Engine
+from predictors.text_evaluator.engine import Engine, Marked
 from predictors.text_evaluator.engine.vllm import VllmEngine
-from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Item, ItemError, Outcome
+from predictors.text_evaluator.evaluation import ENGINE, EngineLost, Evaluation, Item, ItemError, Outcome
 from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.figures import Figures
 from predictors.text_evaluator.jobs.service import Jobs
-from predictors.text_evaluator.reading import Reader, Work
+from predictors.text_evaluator.reading import Reader, Refusal, Work
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 logger = logging.getLogger(__name__)
@@ -87,10 +87,13 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         self._engine.load(progress)
 
     def self_test(self) -> None:
-        """A text gets a mark, and the same one again; the second time its prompt is found computed."""
+        """A text gets a mark twice: the second time, of a prompt that is found computed (prefix caching).
+
+        The two are not compared: sums in another order, as cached, may tell another word in 8 or 16 bits.
+        """
         reading = self._reader.read(_GOLDEN)
-        if isinstance(reading, ItemError):
-            raise LoadError(f"The self-test's text cannot be read: {reading.message}")
+        if isinstance(reading, Refusal):
+            raise LoadError(f"The self-test's text cannot be read: {reading.error.message}")
         for _ in range(2):
             mark = self._engine.mark(reading, greedy=True)
             marked = self._on_loop(mark, _GOLDEN_SECONDS, "The self-test was not answered")
@@ -115,13 +118,18 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         return await self._loop.run_in_executor(self._readers, self._reader.read, item)
 
     async def _mark(self, work: Work) -> Outcome:
-        from predictors.text_evaluator.engine import Marked
-
-        if isinstance(work, ItemError):
-            self._figures.marked(Marked(work), 0.0, 0)
-            return work
+        if isinstance(work, Refusal):
+            self._figures.marked(Marked(work.error), 0.0, work.neutralised)
+            return work.error
         started = time.perf_counter()
-        marked = await self._engine.mark(work)
+        try:
+            marked = await self._engine.mark(work)
+        except EngineLost:
+            raise
+        except Exception as error:
+            # This text's alone, at once as in a job: its neighbours have their marks.
+            log_fault(logger, "A text could not be marked.", error)
+            marked = Marked(ItemError("engine", ENGINE))
         self._figures.marked(marked, time.perf_counter() - started, work.neutralised)
         if work.truncated and isinstance(marked.outcome, Evaluation):
             return replace(marked.outcome, truncated=True)
@@ -149,7 +157,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         return [self._reader.read(item) for item in items]
 
     def tokens(self, work: Work) -> int:
-        return 1 if isinstance(work, ItemError) else len(work.ids) + self._settings.max_tokens
+        return 1 if isinstance(work, Refusal) else len(work.ids) + self._settings.max_tokens
 
     def run(self, batch: Sequence[Work]) -> Sequence[Outcome | ServiceError]:
         raise NotImplementedError  # texts run one by one, in the engine's own loop

@@ -87,12 +87,12 @@ class Jobs:
             wait = self.estimate(len(items))
             raise Overloaded(f"There are too many {what}.", retry_after=min(max(1, wait), 60)) from None
 
-    def estimate(self, items: int) -> float:
-        """Seconds until so many texts more are through, by the rate that was measured."""
+    def estimate(self, items: int) -> int:
+        """Whole seconds until so many texts more are through, by the rate that was measured."""
         rate = self._worker.rate if self._worker is not None else 0.0
         waiting = self._worker.waiting if self._worker is not None else 0
         if not rate:
-            return items * self._settings.seconds_per_item
+            return math.ceil(items * self._settings.seconds_per_item)
         # Those in front are shared with in turns, so that a small job waits for few of them.
         return math.ceil((items + min(waiting, items * max(1, self.active))) / rate)
 
@@ -109,6 +109,9 @@ class Jobs:
         return await self.store.results(job.id, after, limit)
 
     def follow(self, job: Job, after: int) -> AsyncGenerator[bytes, None]:
+        """Raises NotFound for a job whose events are gone: who follows must not come back for ever."""
+        if job.state is State.EXPIRED:
+            raise NotFound("The job is expired; there is nothing to follow.")
         return story(self.store, self.feed, job, after, self._settings.heartbeat)
 
     def _hear(self, job_id: str, events: Sequence[Event]) -> None:
