@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
+from prometheus_client import Gauge
 from pydantic import ValidationError
 
 from predictors.runtime.cpus import available_cpus
@@ -72,6 +73,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         self._reader: Reader
         self._loop: asyncio.AbstractEventLoop
         self._figures: Figures
+        self._queue: Gauge
         self._loaded = False
         self._readers = ThreadPoolExecutor(settings.threads or available_cpus(), "reader")
         self.jobs = Jobs(settings, self._read, self._mark, self._on_lost)
@@ -180,7 +182,9 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         return routes.router(dataplane, self.jobs, self._settings, self._figures)
 
     @contextlib.asynccontextmanager
-    async def background(self, dataplane: DataPlane[Item, Outcome]) -> AsyncIterator[None]:  # noqa: ARG002
+    async def background(self, dataplane: DataPlane[Item, Outcome]) -> AsyncIterator[None]:
+        # Replicas are scaled by it: texts of jobs wait for the same engine as those answered at once.
+        self._queue.set_function(lambda: dataplane.batcher.queued_items + self.jobs.waiting)
         async with self.jobs.working(self._figures.totals):
             try:
                 yield
@@ -190,7 +194,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
     # -- what is told
 
     def register(self, metrics: Metrics) -> None:
-        self._figures = Figures(metrics.registry)
+        self._figures, self._queue = Figures(metrics.registry), metrics.queue_items
         self._figures.follow(lambda: self.jobs.feed.followers)
 
     def health(self) -> Mapping[str, Any]:

@@ -80,6 +80,8 @@ class TextEvaluatorSettings(RuntimeSettings):
 
     Without a path: ``quintet/text_evaluator.db`` in ``XDG_STATE_HOME`` (``~/.local/state``).
     """
+    store_max_bytes: int | None = Field(None, ge=65536)
+    """Of SQLite's file; a job that would not fit, outcomes included, is 503. Unset: the disk's own end."""
     store_password: SecretStr = SecretStr("")
     """Of Redis, so that it need not stand in the address."""
     batch_size: int = Field(10, ge=1, le=500, validation_alias=_names("batch_size"))

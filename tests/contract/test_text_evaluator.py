@@ -375,6 +375,16 @@ def test_metrics_say_what_became_of_texts_and_jobs(http: httpx.Client) -> None:
         assert name in now, name
 
 
+def test_replicas_are_scaled_by_texts_of_jobs_too(server: Server) -> None:
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        job = post(http, ["!wait"] * 200)
+        while metrics(http)["quintet_queue_items"] != 200 - 2 * 32:  # in the engine, and read ahead for it
+            time.sleep(0.05)
+        http.delete(f"/jobs/{job}")
+        while metrics(http)["quintet_queue_items"]:
+            time.sleep(0.05)
+
+
 def test_jobs_beyond_their_number_are_told_when_to_come_back(folder: Path, tmp_path: Path) -> None:
     settings = {
         "QUINTET_MODEL_DIR": str(folder),

@@ -27,7 +27,7 @@ from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 def make_store(settings: TextEvaluatorSettings) -> JobStore:
     if settings.store.startswith("sqlite:"):
-        return SqliteStore(settings.database)
+        return SqliteStore(settings.database, settings.store_max_bytes)
     return RedisStore(settings.store, settings.store_password.get_secret_value(), lease=settings.lease)
 
 
@@ -71,6 +71,11 @@ class Jobs:
             yield
 
     @property
+    def waiting(self) -> int:
+        """Texts in this replica's hands that nobody has begun with."""
+        return 0 if self._worker is None else self._worker.waiting
+
+    @property
     def active(self) -> int:
         return 0 if self._worker is None else self._worker.active
 
@@ -90,11 +95,10 @@ class Jobs:
     def estimate(self, items: int) -> int:
         """Whole seconds until so many texts more are through, by the rate that was measured."""
         rate = self._worker.rate if self._worker is not None else 0.0
-        waiting = self._worker.waiting if self._worker is not None else 0
         if not rate:
             return math.ceil(items * self._settings.seconds_per_item)
         # Those in front are shared with in turns, so that a small job waits for few of them.
-        return math.ceil((items + min(waiting, items * max(1, self.active))) / rate)
+        return math.ceil((items + min(self.waiting, items * max(1, self.active))) / rate)
 
     async def find(self, job_id: str, owner: str | None) -> Job:
         """Raises NotFound for what is not there, or not this caller's; None: whosever it is."""
