@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ PROFILES = ROOT / "predictors" / "text_evaluator" / "profiles"
 OF_THE_CLUSTER = {"drain_delay", "grace_period", "store_max_bytes"}
 
 
-def environment(*flags: str) -> dict[str, str]:
-    predictor = kind(render(*flags), "InferenceService")["text-evaluator"]["spec"]["predictor"]
+def environment(*flags: str, model: str = "text-evaluator") -> dict[str, str]:
+    predictor = kind(render(*flags), "InferenceService")[model]["spec"]["predictor"]
     (container,) = predictor["containers"]
     return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 
@@ -40,6 +41,24 @@ def test_jobs_in_a_file_leave_room_in_the_volume_that_it_is_in(
 ) -> None:
     given = environment(*case_flags("demo"), *flags).get("QUINTET_STORE_MAX_BYTES")
     assert given == (None if most is None else str(most))
+
+
+def test_jobs_on_a_claim_outlive_the_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = (*case_flags("demo"), "--set", "models.text_evaluator.storeClaim=evaluations")
+    predictor = kind(render(*flags), "InferenceService")["text-evaluator"]["spec"]["predictor"]
+    assert {"name": "store", "persistentVolumeClaim": {"claimName": "evaluations"}} in predictor["volumes"]
+    assert {"name": "store", "mountPath": "/store"} in predictor["containers"][0]["volumeMounts"]
+    assert predictor["deploymentStrategy"] == {"type": "Recreate"}, "one process at a time has the file"
+    given = environment(*flags)
+    assert "QUINTET_STORE_MAX_BYTES" not in given, "the volume is not the scratch"
+    with monkeypatch.context() as context:
+        context.setenv("QUINTET_STORE", given["QUINTET_STORE"])
+        assert TextEvaluatorSettings.from_environment().database == Path("/store/jobs.sqlite")
+
+
+def test_results_of_the_other_model_that_keeps_some_are_on_its_claim() -> None:
+    flags = (*case_flags("demo"), "--set", "models.gpt4_nano.storeClaim=results")
+    assert environment(*flags, model="gpt4-nano")["QUINTET_RESULTS_STORE"] == "/store/results.sqlite"
 
 
 def test_the_profile_for_cards_is_the_one_of_an_l40(monkeypatch: pytest.MonkeyPatch) -> None:
