@@ -61,13 +61,16 @@ CREATE TABLE IF NOT EXISTS events (
   PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 """
+_FULL = "The job store has no room left; try again later."
+_OUTCOME_BYTES = 2048
+"""Of one text's mark and feedback, kept as result and as event."""
 _JOB = "id, owner, state, total, done, failed, created, worked, ended, events"
 _OPEN = f"state IN ('{State.QUEUED}', '{State.PROCESSING}')"
 
 
 class SqliteStore:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, max_bytes: int | None = None) -> None:
+        self._path, self._max_bytes = path, max_bytes
         self._thread = ThreadPoolExecutor(1, "jobs")
         self._held: set[str] = set()
         """Jobs in the worker's hands; the thread's."""
@@ -153,7 +156,7 @@ class SqliteStore:
             return await asyncio.shield(self._loop.run_in_executor(self._thread, work, *arguments))
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise StoreUnavailable("The job store has no room left; try again later.") from error
+                raise StoreUnavailable(_FULL) from error
             raise StoreUnavailable("The job store cannot be used now; try again later.") from error
 
     def _open(self) -> None:
@@ -169,6 +172,8 @@ class SqliteStore:
         self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
             self._db.execute(f"PRAGMA {pragma}")
+        if self._max_bytes is not None:  # for outcomes too; no job is taken that would come near it
+            self._db.execute(f"PRAGMA max_page_count = {self._max_bytes // self._one('PRAGMA page_size')}")
         self._db.executescript(_SCHEMA)
         # Read once and then counted: a wall clock that is set while we run ends nobody's time.
         self._began = time.time() - time.monotonic()
@@ -193,6 +198,9 @@ class SqliteStore:
 
     def _all(self, query: str, *values: Any) -> list[Any]:
         return self._db.execute(query, values).fetchall()
+
+    def _one(self, query: str) -> int:
+        return self._db.execute(query).fetchone()[0]
 
     def _get(self, job_id: str) -> Job | None:
         row = self._db.execute(f"SELECT {_JOB} FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -223,9 +231,18 @@ class SqliteStore:
                 [(new.id, position, orjson.dumps(fields)) for position, fields in enumerate(new.items)],
             )
             job = self._get(new.id)
+            self._check_room()
         assert job is not None
         self._publish(job.id)
         return job, True
+
+    def _check_room(self) -> None:
+        """Raises StoreUnavailable when what was accepted and its outcomes, which must be kept, do not fit."""
+        used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
+        coming = self._one(f"SELECT coalesce(sum(total - done), 0) FROM jobs WHERE {_OPEN}")
+        most = used * self._one("PRAGMA page_size") + coming * _OUTCOME_BYTES
+        if self._max_bytes is not None and most > self._max_bytes:
+            raise StoreUnavailable(_FULL)
 
     def _claim(self, limit: int) -> list[Claim]:
         query = f"SELECT {_JOB} FROM jobs WHERE {_OPEN} ORDER BY created, rowid"
