@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from predictors.gpt2.artifact import FORMAT, MANIFEST, TOKENIZER
+from predictors.gpt2.artifact import FORMAT, MANIFEST, TOKENIZER, Artifact
 from predictors.gpt2.engine.decoder import Completion, Work
 from predictors.gpt2.loading import Loader
 from predictors.gpt2.predictor import Gpt2
@@ -16,8 +16,9 @@ from predictors.gpt2.settings import Gpt2Settings
 from predictors.gpt2.shape import LABELS, VOCAB
 from predictors.gpt2.sources import GENERATE, SPAM, Source, find_sources
 from predictors.gpt2.tokenizer import TextTokenizer
+from predictors.runtime.cpus import available_cpus
 from predictors.runtime.errors import LoadError
-from tests.support.gpt2 import state_dict, write_artifact, write_vocabulary
+from tests.support.gpt2 import state_dict, whole_model, write_artifact, write_r50k, write_vocabulary
 
 
 def settings(folder: Path, **others: Any) -> Gpt2Settings:
@@ -65,6 +66,41 @@ def test_a_checkpoint_that_cannot_be_converted_says_why(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"gpt2\.pth lacks|gpt2\.pth holds"):
         loader.artifact(find_sources(tmp_path, None)[GENERATE])
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.slow
+def test_the_encoding_of_the_settings_is_the_one_converted_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``MODEL_NAME``, where tiktoken's cache has the vocabulary of that name alone."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(write_r50k(tmp_path).parent))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    torch.save(state_dict(layers=1), tmp_path / "gpt2.pth")
+    monkeypatch.setenv("MODEL_NAME", "r50k_base")
+    (source,) = find_sources(tmp_path, None).values()
+    artifact = Loader(settings(tmp_path)).artifact(source)
+    assert TextTokenizer(artifact.path(TOKENIZER)).encode("The king")
+
+
+@pytest.mark.slow
+def test_a_whole_model_object_is_refused_where_it_is_served(tmp_path: Path) -> None:
+    """What a file wants to run is run only where somebody says so."""
+    write_vocabulary(tmp_path)
+    torch.save(whole_model(state_dict(layers=1), torch.nn.Module()), tmp_path / "gpt2.pth")
+    with pytest.raises(LoadError, match=r"gpt2\.pth holds more than tensors.*convert --trust-pickle\.$"):
+        Gpt2(settings(tmp_path)).load(lambda _: None)
+    assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("threads", [1, None])
+def test_the_engine_has_the_threads_of_the_settings_or_all_there_are(
+    language: Artifact, monkeypatch: pytest.MonkeyPatch, threads: int | None
+) -> None:
+    if threads is not None:
+        monkeypatch.setenv("TORCH_THREADS", str(threads))
+    loaded = Loader(Gpt2Settings.from_environment()).load(GENERATE, language)
+    compiled = loaded.session._request.get_compiled_model()
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == (threads or available_cpus())
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
