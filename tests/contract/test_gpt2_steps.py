@@ -23,15 +23,14 @@ MAX_NEW = 900
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Two models of random weights, which go on for ever; the caches of 64 slots leave memory for one."""
+    """Two models of random weights, which go on for ever, and memory for one."""
     folder = tmp_path_factory.mktemp("models")
     for seed, name in enumerate(("generate", "got")):
         write_artifact(folder, state_dict(context=1024, seed=seed), name)
     environment = {
         "QUINTET_MODEL_DIR": str(folder),
-        "QUINTET_MEMORY_MIB": "64",
+        "QUINTET_MEMORY_MIB": "100",
         "QUINTET_MAX_CONTEXT": "1024",
-        "QUINTET_MAX_BATCH_ITEMS": "64",
         "QUINTET_MAX_NEW_TOKENS": str(MAX_NEW),
         "QUINTET_LOADS_PER_MINUTE": "60",
     }

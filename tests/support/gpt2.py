@@ -18,7 +18,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from predictors.gpt2.artifact import Artifact
 from predictors.gpt2.convert.vocabulary import FILES
 from predictors.gpt2.convert.write import convert
-from predictors.gpt2.engine.session import Part, Session
+from predictors.gpt2.engine.decoder import CHUNK
+from predictors.gpt2.engine.session import STEP, Part, Session
 from predictors.gpt2.shape import END_OF_TEXT, HEAD_SIZE, VOCAB, ModelShape, expected_shapes
 from predictors.gpt2.tokenizer import byte_of_character
 
@@ -138,6 +139,16 @@ def all_logits(session: Session, ids: Sequence[int]) -> np.ndarray:
     for place, token in enumerate(ids):
         rows[place] = session.run([Part(0, place, [token])])[0]
     return rows
+
+
+def run_everything(session: Session) -> None:
+    """Every number of rows that a pass can have, then every slot up to its last token."""
+    others = [Part(slot, 0, [0]) for slot in range(1, session.slots)]
+    for rows in range(STEP, CHUNK + session.slots + 1, STEP):
+        session.run([Part(0, 0, [0] * (rows - len(others))), *others])
+    for slot in range(session.slots):
+        for start in range(0, session.context, CHUNK):
+            session.run([Part(slot, start, [0] * min(CHUNK, session.context - start))])
 
 
 def perplexity(logits: np.ndarray, ids: Sequence[int]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 
 from predictors.gpt2.artifact import FORMAT, MANIFEST, TOKENIZER, Artifact
 from predictors.gpt2.engine.decoder import Completion, Work
+from predictors.gpt2.engine.session import KERNELS, Session
 from predictors.gpt2.loading import Loader
 from predictors.gpt2.predictor import Gpt2
 from predictors.gpt2.settings import Gpt2Settings
@@ -18,7 +21,14 @@ from predictors.gpt2.sources import GENERATE, SPAM, Source, find_sources
 from predictors.gpt2.tokenizer import TextTokenizer
 from predictors.runtime.cpus import available_cpus
 from predictors.runtime.errors import LoadError
-from tests.support.gpt2 import state_dict, whole_model, write_artifact, write_r50k, write_vocabulary
+from tests.support.gpt2 import (
+    run_everything,
+    state_dict,
+    whole_model,
+    write_artifact,
+    write_r50k,
+    write_vocabulary,
+)
 
 
 def settings(folder: Path, **others: Any) -> Gpt2Settings:
@@ -126,7 +136,7 @@ def test_a_small_context_for_little_memory(tmp_path: Path) -> None:
     small, large = settings(tmp_path, max_context=16, max_new_tokens=8), settings(tmp_path)
     artifact = Loader(small).artifact(Source(GENERATE, tmp_path / GENERATE))
     saved = Loader(large).bytes_needed(artifact) - Loader(small).bytes_needed(artifact)
-    assert saved == 2 * 2 * 8 * (128 - 16) * 64
+    assert saved == 2 * 2 * (8 + 1) * (128 - 16) * 64
     predictor = Gpt2(small)
     predictor.load(lambda _: None)
     predictor.self_test()
@@ -143,12 +153,42 @@ def test_a_model_beyond_the_memory_is_refused(tmp_path: Path) -> None:
     artifact = write_artifact(tmp_path, state_dict(layers=1, context=1024), GENERATE)
     tight = settings(tmp_path, memory_mib=64, max_context=1024, max_batch_items=64, max_new_tokens=64)
     needed = Loader(tight).bytes_needed(artifact)
-    # Weights, and keys and values in fp16 of 64 slots of 1024 tokens.
-    assert needed == artifact.size + 2 * 2 * 64 * 1024 * 64
+    # Weights, keys and values in fp16 of 64 slots of 1024 tokens and one more, and kernels.
+    assert needed == artifact.size + 2 * 2 * (64 + 1) * 1024 * 64 + (64 + (128 + 64) // 8) * KERNELS
     with pytest.raises(
-        LoadError, match=rf"needs {needed >> 20} MiB with its cache; QUINTET_MEMORY_MIB is 16"
+        LoadError, match=rf"needs {needed >> 20} MiB with its cache; QUINTET_MEMORY_MIB is 64"
     ):
-        Gpt2(tight.model_copy(update={"memory_mib": 16})).load(lambda _: None)
+        Gpt2(tight).load(lambda _: None)
+
+
+SLOTS, CONTEXT = 8, 512
+
+
+def growth(folder: Path) -> tuple[int, int]:
+    """Bytes by which this process grows, files it reads left out: loaded and warm, and when all was met."""
+
+    def used() -> int:
+        (line,) = re.findall(r"^Anonymous: +(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.M)
+        return int(line) << 10
+
+    before = used()
+    session = Session(Artifact(folder), threads=2, slots=SLOTS, context=CONTEXT)
+    session.warm_up()
+    warm = used() - before
+    run_everything(session)
+    return warm, used() - before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [{"layers": 2, "hidden": 64}, {"layers": 12, "hidden": 768}])
+def test_a_process_grows_by_no_more_than_the_budget_counts(tmp_path: Path, sizes: dict[str, int]) -> None:
+    artifact = write_artifact(tmp_path, state_dict(context=CONTEXT, **sizes))  # pyright: ignore[reportArgumentType]
+    counted = Loader(settings(tmp_path, max_context=CONTEXT, max_batch_items=SLOTS)).bytes_needed(artifact)
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        warm, full = process.apply(growth, (artifact.folder,))
+    assert full <= counted
+    cache = 4 * sizes["layers"] * (SLOTS + 1) * CONTEXT * sizes["hidden"]
+    assert warm <= counted - 0.8 * cache, "what no sequence needs costs no memory"
 
 
 def test_the_same_tokenizer_is_kept_once(tmp_path: Path) -> None:
