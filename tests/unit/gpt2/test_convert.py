@@ -81,7 +81,7 @@ def test_a_conversion_that_fails_in_the_middle_leaves_nothing(
     def full(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "save_file", full)
+    monkeypatch.setattr(write.tensors, "write", full)
     out = tmp_path / "models" / "spam"
     with pytest.raises(LoadError, match="cannot be written: No space left"):
         write.convert(checkpoint, out)
