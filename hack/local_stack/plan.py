@@ -13,6 +13,8 @@ from hack.local_stack.errors import StackError
 PREFIX = "QUINTET_"
 OURS = {f"{PREFIX}CACHE"}
 """Variables for make and hack/, which a predictor would refuse as settings it does not know."""
+AMBIGUOUS = {"MODEL_NAME"}
+"""What the original services meant different things by: exported for one, it would stop another."""
 FROM_CONFIG = ("HOST", "HTTP_PORT", "GRPC_PORT")
 """Settings that the gateway must know as well, so gateway/local.yaml says them for both."""
 DEFAULTS = {"DRAIN_DELAY": "0"}
@@ -123,5 +125,9 @@ def shared_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment that every child shares: everything but our settings."""
-    return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+    """The environment that every child shares: everything but our settings and what is ambiguous."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(PREFIX) and name not in AMBIGUOUS
+    }

@@ -6,7 +6,7 @@ from predictors.runtime.main import main
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["convert"]:
-        # Only now: converting needs torch, serving does without.
+        # Only now: serving does without what converting reads.
         from predictors.gpt2.convert.command import main as convert
 
         sys.exit(convert(sys.argv[2:]))

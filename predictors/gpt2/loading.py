@@ -10,8 +10,8 @@ from pathlib import Path
 from predictors.gpt2.artifact import FORMAT, TOKENIZER, Artifact, digest
 from predictors.gpt2.convert.config import config_beside
 from predictors.gpt2.convert.vocabulary import vocabulary_files
-from predictors.gpt2.engine.decoder import Model
-from predictors.gpt2.engine.session import Session
+from predictors.gpt2.engine.decoder import CHUNK, Model
+from predictors.gpt2.engine.session import Session, footprint
 from predictors.gpt2.settings import Gpt2Settings
 from predictors.gpt2.shape import ModelShape
 from predictors.gpt2.sources import Source
@@ -35,9 +35,9 @@ class Loader:
         return Artifact(source.path if source.converted else self._converted(source.path))
 
     def bytes_needed(self, artifact: Artifact) -> int:
-        """Memory of the loaded model: its weights, and its cache when full."""
+        """Memory of the loaded model at its greatest."""
         slots, context = self._cache_size(artifact.shape)
-        return artifact.size + 4 * artifact.shape.layers * slots * context * artifact.shape.hidden
+        return footprint(artifact, slots=slots, context=context, tokens=CHUNK + slots)
 
     def load(self, name: str, artifact: Artifact) -> Model:
         """Verified, in memory, every kind of pass run once. Raises LoadError."""

@@ -26,7 +26,7 @@ WorkIn = TypeVar("WorkIn", contravariant=True)
 logger = logging.getLogger(__name__)
 
 UNTOLD_SECONDS = 0.02
-"""Longest time for which steps that no caller waits for stay untold."""
+"""Longest time for which a step that no caller waits for stays untold while steps take alike."""
 
 
 class News(NamedTuple):
@@ -147,7 +147,9 @@ class DecoderThread(Generic[Work]):
                 del self._running[item.handle]
         step = _Step(told, rows, seconds, time.monotonic())
         self._untold.append(step)
-        if step.awaited or step.ended - self._untold[0].ended >= UNTOLD_SECONDS:
+        oldest = self._untold[0]
+        # By its beginning: of a slow model nobody knows what the next step will take.
+        if step.awaited or step.ended - oldest.ended + oldest.seconds >= UNTOLD_SECONDS:
             self._tell_steps()
 
     def _tell_steps(self) -> None:

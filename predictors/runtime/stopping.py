@@ -20,12 +20,24 @@ def held_back() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = {number: signal.getsignal(number) for number in _STOPS}
     heard: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in _STOPS}
+    over = False
+
+    def hear(number: int, _: object) -> None:
+        if over:  # a handler of before has raised while this one was being taken away
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
+        else:
+            heard.append(number)
+
     try:
+        for number in _STOPS:
+            signal.signal(number, hear)
         yield
     finally:
+        over = True
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in heard[:1]:
+        for number in heard:  # all of them: the first may be one that is ignored
             signal.raise_signal(number)

@@ -15,10 +15,7 @@ from tests.support.servers import running
 def http() -> Iterator[httpx.Client]:
     environment = {
         "QUINTET_MODEL_DIR": str(demo_checkpoint("gpt2")),
-        # Big caches: beside the spam model there is room for one of the other two.
-        "QUINTET_MEMORY_MIB": "64",
-        "QUINTET_MAX_CONTEXT": "1024",
-        "QUINTET_MAX_BATCH_ITEMS": "32",
+        "QUINTET_MEMORY_MIB": "140",  # beside the spam model there is room for one of the other two
         "QUINTET_LOADS_PER_MINUTE": "2",
     }
     with running("predictors.gpt2", environment) as server, httpx.Client(base_url=server.url) as client:

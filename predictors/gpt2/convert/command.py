@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
             trust_pickle=options.trust_pickle,
         )
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"error: Converting needs {error.name}: install requirements/gpt2-convert.txt.\n")
+        sys.stderr.write(f"error: Reading this needs {error.name}: install requirements/gpt2-convert.txt.\n")
         return NOT_CONVERTED
     except LoadError as error:
         sys.stderr.write(f"error: {error}\n")

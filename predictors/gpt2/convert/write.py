@@ -7,8 +7,6 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors.numpy import save_file
-
 from predictors.gpt2.artifact import (
     FORMAT,
     MANIFEST,
@@ -23,6 +21,7 @@ from predictors.gpt2.artifact import (
 from predictors.gpt2.convert.checkpoint import read_checkpoint
 from predictors.gpt2.convert.vocabulary import find_tokenizer
 from predictors.gpt2.convert.weights import served
+from predictors.gpt2.engine import tensors
 from predictors.gpt2.shape import Encoding
 from predictors.runtime.errors import LoadError
 
@@ -50,8 +49,7 @@ def convert(
         raise LoadError(f"{target} cannot be written: {error.strerror}.") from None
     try:
         (part / TOKENIZER).write_bytes(tokenizer)
-        save_file(served(checkpoint), part / WEIGHTS)
-        (part / WEIGHTS).chmod(0o644)  # as the others; the library lets only its owner read it
+        tensors.write(served(checkpoint), part / WEIGHTS)
         shape = checkpoint.shape
         manifest = Manifest(
             format=FORMAT,

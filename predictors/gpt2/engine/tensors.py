@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,26 @@ import numpy as np
 from predictors.runtime.errors import LoadError
 
 _TYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8}
+
+
+def write(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    """The same file, of arrays of these types. Raises OSError."""
+    names = {np.dtype(kind): name for name, kind in _TYPES.items()}
+    header: dict[str, object] = {}
+    end = 0
+    for name, array in tensors.items():
+        begin, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": names[array.dtype],
+            "shape": array.shape,
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the numbers begin where they should
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in tensors.values():
+            file.write(np.ascontiguousarray(array).data)
 
 
 class Tensors:

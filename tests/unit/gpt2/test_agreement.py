@@ -11,6 +11,7 @@ from predictors.gpt2.artifact import TOKENIZER, Artifact
 from predictors.gpt2.demo import data
 from predictors.gpt2.demo.build import CHECKPOINTS
 from predictors.gpt2.engine.session import Part, Session
+from predictors.gpt2.shape import END_OF_TEXT
 from predictors.gpt2.tokenizer import TextTokenizer
 from tests.support.gpt2 import (
     Reference,
@@ -62,6 +63,28 @@ def test_base_size_says_the_same_in_a_batch(base: tuple[dict[str, torch.Tensor],
     _, session = base
     prompts = [prompt_ids(3 + seed, seed) for seed in range(session.slots)]
     assert session.dependence(prompts) < 0.05
+
+
+def test_a_trained_model_left_to_itself_answers_as_its_checkpoint_does() -> None:
+    """Greedily, to the end of its answers. (Stories are made of ties: two runs of them part at the first.)"""
+    folder = demo_checkpoint("gpt2")
+    artifact = Artifact(folder / "got")
+    session = Session(artifact, threads=2, slots=1, context=256)
+    exact = Reference(torch.load(folder / CHECKPOINTS / "model.pth", weights_only=True))
+    tokenizer = TextTokenizer(artifact.path(TOKENIZER))
+    steps = same = 0
+    for question in data.questions(held_out=False)[:8]:
+        ours = tokenizer.encode(data.QUESTION.format(question.question))
+        theirs, length = list(ours), len(ours)
+        row = session.run([Part(0, 0, ours)])[0]
+        while theirs[-1] != END_OF_TEXT:
+            theirs.append(int(exact.logits(theirs)[-1].argmax()))
+            ours.append(int(row.argmax()))
+            row = session.run([Part(0, len(ours) - 1, ours[-1:])])[0]
+        steps += len(ours) - length
+        same += sum(a == b for a, b in zip(ours[length:], theirs[length:], strict=True))
+    assert steps >= STEPS
+    assert same >= 60 / 64 * steps
 
 
 def test_a_trained_model_has_the_perplexity_of_its_checkpoint() -> None:

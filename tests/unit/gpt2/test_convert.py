@@ -15,7 +15,7 @@ from predictors.gpt2.convert.command import NOT_CONVERTED, main
 from predictors.gpt2.engine.session import Part, Session
 from predictors.gpt2.shape import LABELS
 from predictors.runtime.errors import LoadError
-from tests.support.gpt2 import Reference, prompt_ids, state_dict, write_vocabulary
+from tests.support.gpt2 import Reference, prompt_ids, state_dict, whole_model, write_vocabulary
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_conversion_that_fails_in_the_middle_leaves_nothing(
     def full(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "save_file", full)
+    monkeypatch.setattr(write.tensors, "write", full)
     out = tmp_path / "models" / "spam"
     with pytest.raises(LoadError, match="cannot be written: No space left"):
         write.convert(checkpoint, out)
@@ -98,16 +98,8 @@ def test_a_whole_model_object_needs_trust(
     script = ModuleType("train_of_another")
     exec("import torch\nclass GPTModel(torch.nn.Module): pass\nclass Config: width = 64", vars(script))
     monkeypatch.setitem(sys.modules, script.__name__, script)
-    model = script.GPTModel()
+    model = whole_model(state_dict(layers=1, outputs=LABELS), script.GPTModel())
     model.config = script.Config()
-    for key, value in state_dict(layers=1, outputs=LABELS).items():
-        *path, last = key.split(".")
-        module: torch.nn.Module = model
-        for name in path:
-            if not hasattr(module, name):
-                module.add_module(name, torch.nn.Module())
-            module = getattr(module, name)
-        module.register_buffer(last, value)
     torch.save(model, checkpoint)
     monkeypatch.delitem(sys.modules, script.__name__)
     assert main([str(checkpoint), str(tmp_path / "out")]) == NOT_CONVERTED

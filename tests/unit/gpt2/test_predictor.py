@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from predictors.gpt2.engine.decoder import Work
+from predictors.gpt2.engine.sampling import Sampling
 from predictors.gpt2.predictor import Gpt2
 from predictors.gpt2.settings import Gpt2Settings
 from predictors.gpt2.shape import END_OF_TEXT, LABELS
@@ -78,6 +79,11 @@ async def test_whatever_else_is_the_text_itself(
     work = await read(predictor, prompt="The king", task_name=task, max_new_tokens=7, stop="x", echo=True)
     assert list(work.ids) == tokenizer.encode("The king")
     assert (work.model.name, work.max_new_tokens, work.stop, work.echo) == (GENERATE, 7, ("x",), True)
+
+
+async def test_how_to_draw_is_the_callers(predictor: Gpt2) -> None:
+    work = await read(predictor, prompt="a", temperature=0.7, top_p=0.6, top_k=5, seed=3)
+    assert work.sampling == Sampling(temperature=0.7, top_p=0.6, top_k=5, seed=3)
 
 
 async def test_of_a_long_text_the_end_is_gone_on_with(predictor: Gpt2, tokenizer: TextTokenizer) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from predictors.gpt2.convert.vocabulary import FILES, build, find_tokenizer
 from predictors.gpt2.shape import END_OF_TEXT
 from predictors.gpt2.tokenizer import TextTokenizer
 from predictors.runtime.errors import LoadError
-from tests.support.gpt2 import write_vocabulary
+from tests.support.gpt2 import write_r50k, write_vocabulary
 
 # As GPT-2's own encoder gives them.
 KNOWN = {
@@ -85,14 +84,9 @@ def test_tiktokens_cache_is_looked_into(tmp_path: Path, monkeypatch: pytest.Monk
     assert find_tokenizer(tmp_path / "nothing", "gpt2")
 
 
-def test_tiktokens_r50k_base_is_the_same_vocabulary(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpt2: TextTokenizer
-) -> None:
-    """As tiktoken caches it: each token in base64, in the order in which they were merged."""
+def test_tiktokens_r50k_base_is_the_same_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-    lines = (b"%s %d\n" % (base64.b64encode(gpt2._bytes[token]), token) for token in range(END_OF_TEXT))
-    ranks = tmp_path / "0ea1e91bbb3a60f729a8dc8f777fd2fc07cd8df4"
-    ranks.write_bytes(b"".join(lines))
+    ranks = write_r50k(tmp_path)
     made = json.loads(find_tokenizer(tmp_path / "nothing", "r50k_base"))
     write_vocabulary(tmp_path)
     assert made == json.loads(build(*(tmp_path / name for name in FILES[1])))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hmac
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from predictors.runtime.batching import Batcher, EngineThread, Limits
-from predictors.runtime.dataplane import LITTLE_TEXT, DataPlane
+from predictors.runtime.dataplane import ITEM, LITTLE_TEXT, DataPlane
 from predictors.runtime.decoding import DecoderThread
 from predictors.runtime.errors import (
     DeadlineExceeded,
@@ -22,6 +24,7 @@ from predictors.runtime.errors import (
     InvalidValue,
     Overloaded,
     ServiceError,
+    Unauthenticated,
     Unavailable,
 )
 from predictors.runtime.generation import ContinuousBatcher
@@ -131,10 +134,13 @@ async def test_a_deadline_holds_while_tokenising(plane: Plane) -> None:
     assert plane.is_empty()
 
 
-@pytest.mark.parametrize(("characters", "on_the_loop"), [(LITTLE_TEXT, True), (LITTLE_TEXT + 1, False)])
+@pytest.mark.parametrize("items", [["a"], ["a"] * 8])
+@pytest.mark.parametrize(("more", "on_the_loop"), [(0, True), (1, False)])
 async def test_little_text_is_tokenised_without_a_thread(
-    plane: Plane, characters: int, on_the_loop: bool, monkeypatch: pytest.MonkeyPatch
+    plane: Plane, items: list[str], more: int, on_the_loop: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Many items of no length are no little text."""
+    characters = LITTLE_TEXT - ITEM * len(items) + more
     threads: list[int] = []
 
     def prepare(items: Sequence[str]) -> Sequence[str]:
@@ -143,7 +149,7 @@ async def test_little_text_is_tokenised_without_a_thread(
 
     monkeypatch.setattr(plane.words, "characters", lambda _: characters)
     monkeypatch.setattr(plane.words, "prepare", prepare)
-    assert await plane.plane.infer(["a"]) == ["A"]
+    assert await plane.plane.infer(items) == ["A"] * len(items)
     assert (threads == [threading.get_ident()]) is on_the_loop
     assert plane.metrics.registry.get_sample_value("quintet_tokenize_seconds_count") == 1
 
@@ -186,6 +192,60 @@ async def test_a_stream_says_how_long_it_waited_and_ran() -> None:
     assert stages.keys() == {"tokenize_seconds", "queue_seconds", "infer_seconds"}
     assert stages["infer_seconds"] > 0
     batcher.abort()
+    plane.close()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_a_request_needs_is_held_until_its_last_piece(streamed: bool) -> None:
+    held: list[str] = []
+
+    class Holding(Numbers):
+        @contextlib.asynccontextmanager
+        async def hold(self, items: Sequence[str]) -> AsyncIterator[None]:
+            held.extend(items)
+            yield
+            held.clear()
+
+    plane = Plane()
+    decoder = Counting()
+    decoder.free = False
+    batcher = ContinuousBatcher(
+        DecoderThread(decoder, asyncio.get_running_loop(), plane.metrics), plane.limits, plane.metrics
+    )
+    holding = DataPlane(Holding(), batcher, plane.lifecycle, plane.settings, plane.metrics, plane.pool)
+
+    async def ask() -> None:
+        if streamed:
+            async with holding.stream("2") as generation:
+                assert [piece async for piece in generation] == ["1", "2"]
+        else:
+            assert await holding.infer(["2"]) == [2]
+
+    asking = asyncio.create_task(ask())
+    for _ in range(2):
+        assert await asyncio.to_thread(decoder.begun.acquire, timeout=10)
+        assert held == ["2"]
+        decoder.stepping.release()
+    await asking
+    assert held == []
+    batcher.abort()
+    plane.close()
+
+
+async def test_a_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[object, object]] = []
+
+    def spy(given: bytes, key: bytes) -> bool:
+        compared.append((given, key))
+        return given == key
+
+    monkeypatch.setattr(hmac, "compare_digest", spy)
+    plane = Plane(api_key="a key")
+    plane.plane.check_key(b"a key")
+    for wrong in ("another", b"a kez", b""):
+        with pytest.raises(Unauthenticated):
+            plane.plane.check_key(wrong)
+    assert compared == [(given, b"a key") for given in (b"a key", b"another", b"a kez", b"")]
     plane.close()
 
 

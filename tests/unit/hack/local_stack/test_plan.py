@@ -51,3 +51,11 @@ def test_a_folder_of_weights_is_one_models() -> None:
 def test_what_is_for_make_does_not_reach_a_predictor() -> None:
     assert plan.shared_settings({"QUINTET_CACHE": "/x", "QUINTET_THREADS": "1"}) == {"QUINTET_THREADS": "1"}
     assert plan.without_settings({"QUINTET_CACHE": "/x", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_a_name_that_means_another_thing_to_each_original_reaches_none() -> None:
+    """multitask_nlp's base model is no encoding of gpt2's, which would not start."""
+    environ = {"MODEL_NAME": "distilbert-base-uncased", "GPT2_TOKENIZER": "r50k_base", "MAX_CTX": "256"}
+    assert "MODEL_NAME" not in plan.without_settings(environ)
+    assert plan.without_settings(environ)["MAX_CTX"] == "256"
+    assert plan.own_settings("gpt2", ["gpt2"], environ) == {"QUINTET_TOKENIZER": "r50k_base"}
