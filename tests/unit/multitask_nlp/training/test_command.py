@@ -7,12 +7,13 @@ import signal
 from pathlib import Path
 
 import pytest
+import requests
 
 from predictors.multitask_nlp.training.__main__ import job, main, parser
 from predictors.multitask_nlp.training.made.recipe import ENCODER, made_recipe
 from predictors.multitask_nlp.training.run import Job
 from predictors.multitask_nlp.training.sources import MADE, Sources
-from predictors.multitask_nlp.training.tracking import NoTracking, tracked
+from predictors.multitask_nlp.training.tracking import NoTracking, store_id, tracked
 
 
 def asked(*options: str) -> Job:
@@ -112,3 +113,29 @@ def test_a_run_that_its_store_has_lost_is_one_sentence(
     sentence = "MLflow failed at file:.*: Run '0123' not found"
     with pytest.raises(NoTracking, match=sentence), tracked({}, "0123", tmp_path):
         raise AssertionError("there is nowhere to tell it")
+
+
+def test_a_store_of_files_that_fails_is_one_sentence_without_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow lets through what requests raises there, with the whole address."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    failed = requests.HTTPError("500 Server Error for url: http://me:hunter2@host:5000/api/files")
+    sentence = r"^MLflow failed at .*: 500 Server Error for url: http://host:5000/api/files\.$"
+    with pytest.raises(NoTracking, match=sentence), tracked({}, None, tmp_path / "runs"):
+        raise failed
+
+
+def test_a_full_disk_is_not_mlflows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(OSError, match="no room"), tracked({}, None, tmp_path / "runs"):
+        raise OSError("no room")
+
+
+def test_a_store_is_known_again_by_another_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", {"MLFLOW_TRACKING_URI": "http://me:hunter2@host"})
+    known = store_id(tmp_path)
+    monkeypatch.setattr("os.environ", {"MLFLOW_TRACKING_URI": "http://me:hunter3@host"})
+    assert store_id(tmp_path) == known
+    monkeypatch.setattr("os.environ", {"MLFLOW_TRACKING_URI": "http://me:hunter3@other"})
+    assert store_id(tmp_path) != known
