@@ -104,11 +104,9 @@ def _run(job: Job, observer: Observer) -> str:
         )
         write_whole(job.output / WEIGHTS, outcome.model.state_dict())
         quantised = export(outcome, encoder.tokenizer, validation, job.output, hashes)
-        tracker.log_metrics({
-            **{f"int8_{name}": value for name, value in quantised.as_dict().items()},
-            "fp32_bytes": (job.output / WEIGHTS).stat().st_size,
-            "int8_bytes": (job.output / "served" / GRAPH).stat().st_size,
-        })  # fmt: skip
+        weights, graph = job.output / WEIGHTS, job.output / "served" / GRAPH
+        sizes = {"fp32_bytes": weights.stat().st_size, "int8_bytes": graph.stat().st_size}
+        tracker.finished(outcome.metrics, quantised, sizes)
         gate.check(outcome.metrics, quantised, job.drops)
         if not job.register:
             return f"written to {job.output}"

@@ -62,10 +62,13 @@ class Tracker:
 
         mlflow.log_metrics(metrics.as_dict(), step=step)
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def finished(self, exact: Metrics, quantised: Metrics, sizes: Mapping[str, int]) -> None:
+        """The best weights' metrics before and after 8 bits: both as a file, as the original had it."""
         import mlflow
 
-        mlflow.log_metrics(dict(metrics))
+        in_8_bits = {f"int8_{name}": value for name, value in quantised.as_dict().items()}
+        mlflow.log_metrics({**in_8_bits, **sizes})
+        mlflow.log_dict({**exact.as_dict(), **in_8_bits, **sizes}, "metrics/metrics.json")
 
     def register(self, folder: Path) -> str:
         """The served folder as a new version of the registered model, which the alias then names; its URI."""
