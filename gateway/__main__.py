@@ -15,12 +15,13 @@ import typer
 
 from gateway import process
 from gateway import token as tokens
-from gateway.config import Algorithm, Config, Issuer, bare_audience, parse_duration
+from gateway.config import Algorithm, Config, Issuer, bare_audience
 from gateway.errors import GatewayError, UsageError
 from gateway.keys import Secret, issuer_secrets
 from gateway.loading import Loaded, known_scopes, load
 from gateway.policy import SUBJECT
 from gateway.render import render as render_files
+from gateway.values import parse_duration
 
 app = typer.Typer(
     help="The gateway: checks tokens, keeps callers to their models, and routes to the predictors.",

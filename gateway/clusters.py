@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from gateway.config import Config, Issuer, Model, is_ip
+from gateway.config import Config, Issuer, Model
 from gateway.folder import RunFolder
 from gateway.proto import Json, address, typed
 from gateway.routes import PORTAL, Route
+from gateway.values import is_ip
 
 LOOPBACK = "127.0.0.1"
 CONTROL = "control"

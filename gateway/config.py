@@ -5,90 +5,35 @@ Reading a file, and every rule that needs two sections or another file, is in `l
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from gateway.values import (
+    MOST,
+    Audiences,
+    BodyBytes,
+    Delay,
+    DnsLabel,
+    EnvName,
+    Host,
+    ModelName,
+    Origin,
+    Port,
+    Rate,
+    Scope,
+    Seconds,
+    Text,
+    is_inside,
+    is_loopback,
+    listen_address,
+    parse_rate,
+    web_address,
+)
+
 Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
-
-#: Of whatever is counted; Envoy's own counters would hold a few thousand times as much.
-MOST = 1_000_000
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-
-
-def parse_duration(value: object) -> object:
-    """``90``, ``1.5``, ``"30s"``, ``"15m"`` or ``"24h"`` in seconds."""
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            raise ValueError('a duration is a number of seconds or text such as "500ms", "30s", "15m", "24h"')
-        return float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, bool):
-        raise ValueError("a duration is a number of seconds, not true or false")
-    return value
-
-
-def _no_control_characters(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must not hold control characters")
-    return value
-
-
-def _listen_address(value: str) -> str:
-    ipaddress.ip_address(value)
-    return value
-
-
-HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
-_HOST = re.compile(rf"{HOST}|[0-9a-f:.]+")  # urlsplit takes the brackets of an IPv6 address away
-_RATE = re.compile(r"(\d+)/(s|m|h)")
-
-
-def _web_address(value: str) -> SplitResult | None:
-    """None for what is no http(s) address, or one with a user in it."""
-    try:
-        url = urlsplit(value)
-        usable = url.scheme in ("http", "https") and _HOST.fullmatch(url.hostname or "") and url.port != 0
-    except ValueError:  # a port that is none, half a bracket
-        return None
-    plain = "@" not in url.netloc and not re.search(r"[^!-~]", value)
-    return url if usable and plain else None
-
-
-def _origin(value: str) -> str:
-    url = _web_address(value)
-    if url is None or value.lower() != f"{url.scheme}://{url.netloc}".lower():
-        raise ValueError("an origin is scheme://host[:port] with nothing behind it; a star is none")
-    if value != value.lower():
-        raise ValueError("an origin is in lower case: that is how browsers send theirs")
-    if url.scheme == "http" and not _is_inside(url.hostname or ""):
-        raise ValueError(
-            "an origin must be https unless on loopback: who can change its pages has its tokens"
-        )
-    return value
-
-
-#: Milliseconds are what Envoy is told; less would be 0, which it takes for no limit.
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0.001, le=30 * 86400)]
-Delay = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, le=3600)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Text = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_no_control_characters)]
-DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
-ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-Host = Annotated[str, Field(pattern=HOST, max_length=253)]
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Scope = Annotated[str, Field(pattern=r"^[a-z]+:[a-z0-9_]+$")]
-
-
-Audiences = Annotated[list[Text], Field(min_length=1, max_length=8)]
-Origin = Annotated[str, AfterValidator(_origin)]
-BodyBytes = Annotated[int, Field(ge=1024, le=1 << 30)]
 
 
 class Section(BaseModel):
@@ -109,7 +54,7 @@ class Tls(Section):
 class Listen(Section):
     """Where callers reach the gateway."""
 
-    address: Annotated[str, AfterValidator(_listen_address)] = "127.0.0.1"
+    address: Annotated[str, AfterValidator(listen_address)] = "127.0.0.1"
     port: Port = 8080
     tls: Tls | None = None
     """With it this port speaks nothing but TLS (1.2 and 1.3)."""
@@ -118,7 +63,7 @@ class Listen(Section):
 class Monitoring(Section):
     """For Prometheus and probes: /metrics, /live, /ready, in plain HTTP, and nothing else. Off by default."""
 
-    address: Annotated[str, AfterValidator(_listen_address)] = "127.0.0.1"
+    address: Annotated[str, AfterValidator(listen_address)] = "127.0.0.1"
     port: Port
 
 
@@ -158,10 +103,10 @@ class Kubernetes(Section):
 
     @model_validator(mode="after")
     def _asked_safely(self) -> Kubernetes:
-        url = _web_address(self.api)
+        url = web_address(self.api)
         if url is None or self.api != f"{url.scheme}://{url.netloc}":
             raise ValueError("api must be scheme://host[:port] with nothing behind it")
-        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
             raise ValueError("api must be https unless on loopback: it is sent a token")
         return self
 
@@ -212,29 +157,12 @@ class Keys(Section):
             if idle := self.model_fields_set & {"refresh", "ca_file"}:
                 raise ValueError(f"{' and '.join(sorted(idle))} is nothing without jwks_url")
             return self
-        url = _web_address(self.jwks_url)
+        url = web_address(self.jwks_url)
         if url is None or url.fragment:
             raise ValueError("jwks_url must be an http(s) address without user or fragment")
-        if url.scheme == "http" and not _is_inside(url.hostname or ""):
+        if url.scheme == "http" and not is_inside(url.hostname or ""):
             raise ValueError("jwks_url must be https unless on loopback or a Service of the cluster (*.svc)")
         return self
-
-
-def _is_inside(host: str) -> bool:
-    """Who can change the answer of a plain http address can mint tokens; these are out of others' reach."""
-    return _is_loopback(host) or host.endswith((".svc", ".svc.cluster.local"))
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 class Issuer(Section):
@@ -312,19 +240,6 @@ class DomainRoute(Section):
         if any(part in (".", "..") for part in self.path.split("/")):
             raise ValueError("path must not hold dot segments: they are resolved before a route is sought")
         return self
-
-
-class Rate(NamedTuple):
-    requests: int
-    seconds: int
-
-
-def parse_rate(value: object) -> object:
-    """``"10/s"``, ``"600/m"`` or ``"1000/h"``."""
-    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or not 0 < int(match[1]) <= MOST:
-        raise ValueError(f'a rate is text such as "10/s", "600/m" or "1000/h", and {MOST:,} at most')
-    return Rate(int(match[1]), int(_UNITS[match[2]]))
 
 
 class PerCaller(Section):

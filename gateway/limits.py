@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 
 from gateway.clusters import CONTROL
-from gateway.config import Config, Kind, Rate
+from gateway.config import Config, Kind
 from gateway.policy import ISSUER_HEADER, JWT, SUBJECT_HEADER
 from gateway.proto import Json, seconds, typed
 from gateway.routes import Route
+from gateway.values import Rate
 
 RATE_LIMIT = "envoy.filters.http.local_ratelimit"
 STREAM_LIMIT = "envoy.filters.http.ext_authz"

@@ -26,7 +26,6 @@ from gateway.config import (
     Kind,
     Listen,
     Model,
-    ModelName,
     Monitoring,
     Portal,
     bare_audience,
@@ -35,6 +34,7 @@ from gateway.config import (
 from gateway.errors import ConfigError, Problem
 from gateway.keys import Jwks, issuer_jwks, resolve
 from gateway.routes import READ_MODELS, RESERVED, domain_routes, extension_paths
+from gateway.values import ModelName
 
 #: Scopes that belong to no single model.
 SHARED_SCOPES = frozenset({READ_MODELS, "jobs:admin"})
