@@ -25,14 +25,14 @@ from hack import environments
 from hack.demo_models import demo_checkpoint
 from predictors.text_evaluator.demo.data import examples
 from predictors.text_evaluator.engine.vllm import VllmEngine
-from predictors.text_evaluator.evaluation import Item, ItemError, Outcome
+from predictors.text_evaluator.evaluation import Item, Outcome
 from predictors.text_evaluator.jobs.feed import Feed
 from predictors.text_evaluator.jobs.model import NewJob
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import Quota
 from predictors.text_evaluator.jobs.worker import Worker
 from predictors.text_evaluator.prompt import BOS, build
-from predictors.text_evaluator.reading import Reader, Work
+from predictors.text_evaluator.reading import Reader, Refusal, Work
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 TEXTS, SLOTS = 256, 8
@@ -60,7 +60,7 @@ async def measure(checkpoint: Path) -> None:
         for one in made
     ]
     readings = [reader.read(Item(**one)) for one in fields]
-    tokens = [{"prompt_token_ids": one.ids} for one in readings if not isinstance(one, ItemError)]
+    tokens = [{"prompt_token_ids": one.ids} for one in readings if not isinstance(one, Refusal)]
     texts = [{"prompt": f"{BOS}{build(one.curso, one.consigna, one.respuesta)}"} for one in made]
     assert await bare(engine, texts) == [one["prompt_token_ids"] for one in tokens], (
         "one's text, the other's ids"
@@ -162,7 +162,7 @@ async def as_job(engine: VllmEngine, reader: Reader, fields: list[dict[str, str]
         return await asyncio.to_thread(reader.read, Item.model_construct(None, **one))
 
     async def mark(work: Work) -> Outcome:
-        return work if isinstance(work, ItemError) else (await engine.mark(work)).outcome
+        return work.error if isinstance(work, Refusal) else (await engine.mark(work)).outcome
 
     worker = Worker(store, read, mark, slots=SLOTS, batch=10, lease=30, ttl=60, cleanup=60)
 

@@ -16,13 +16,14 @@ LOWEST, HIGHEST = 0, 5
 class Item(BaseModel):
     """One text to be marked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # As published: what it does not know it does not read, and a course or a task may be empty.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     id_alumno: Text = Field(
         max_length=200, description="The caller's name for the pupil; never shown to the model."
     )
-    curso: Text = Field(min_length=1, max_length=200, examples=["3r ESO"])
-    consigna: Text = Field(min_length=1, max_length=10_000, description="What the pupil was asked.")
+    curso: Text = Field(max_length=200, examples=["3r ESO"])
+    consigna: Text = Field(max_length=10_000, description="What the pupil was asked.")
     respuesta: Text = Field(max_length=100_000, description="What the pupil wrote.")
 
 
@@ -49,7 +50,7 @@ Outcome = Evaluation | ItemError
 
 
 class EngineLost(Exception):
-    """The engine has died; the texts it had are for another worker."""
+    """The engine has died, or hangs; the texts it had are for another worker."""
 
 
 TOO_LONG = "The text is longer than the model can read."

@@ -24,7 +24,9 @@ class Figures:
             registry=registry,
         )
         self._waiting = Gauge(
-            "quintet_waiting_items", "Texts without an outcome, of all replicas.", registry=registry
+            "quintet_waiting_items",
+            "Texts without an outcome in the store: each replica tells that of all.",
+            registry=registry,
         )
         self.readers = Gauge("quintet_sse_readers", "Streams open.", registry=registry)
         self.resumes = Counter(

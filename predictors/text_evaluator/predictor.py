@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
+from prometheus_client import Gauge
 from pydantic import ValidationError
 
 from predictors.runtime.cpus import available_cpus
@@ -24,13 +25,13 @@ from predictors.runtime.metrics import Metrics
 from predictors.runtime.predictor import GenerativePredictor
 from predictors.runtime.tensors import TensorSpec, detail
 from predictors.text_evaluator import routes
-from predictors.text_evaluator.engine import Engine
+from predictors.text_evaluator.engine import Engine, Marked
 from predictors.text_evaluator.engine.vllm import VllmEngine
-from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Item, ItemError, Outcome
+from predictors.text_evaluator.evaluation import ENGINE, EngineLost, Evaluation, Item, ItemError, Outcome
 from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.figures import Figures
 from predictors.text_evaluator.jobs.service import Jobs
-from predictors.text_evaluator.reading import Reader, Work
+from predictors.text_evaluator.reading import Reader, Refusal, Work
 from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         self._reader: Reader
         self._loop: asyncio.AbstractEventLoop
         self._figures: Figures
+        self._queue: Gauge
         self._loaded = False
         self._readers = ThreadPoolExecutor(settings.threads or available_cpus(), "reader")
         self.jobs = Jobs(settings, self._read, self._mark, self._on_lost)
@@ -87,10 +89,13 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         self._engine.load(progress)
 
     def self_test(self) -> None:
-        """A text gets a mark, and the same one again; the second time its prompt is found computed."""
+        """A text gets a mark twice: the second time, of a prompt that is found computed (prefix caching).
+
+        The two are not compared: sums in another order, as cached, may tell another word in 8 or 16 bits.
+        """
         reading = self._reader.read(_GOLDEN)
-        if isinstance(reading, ItemError):
-            raise LoadError(f"The self-test's text cannot be read: {reading.message}")
+        if isinstance(reading, Refusal):
+            raise LoadError(f"The self-test's text cannot be read: {reading.error.message}")
         for _ in range(2):
             mark = self._engine.mark(reading, greedy=True)
             marked = self._on_loop(mark, _GOLDEN_SECONDS, "The self-test was not answered")
@@ -115,13 +120,18 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         return await self._loop.run_in_executor(self._readers, self._reader.read, item)
 
     async def _mark(self, work: Work) -> Outcome:
-        from predictors.text_evaluator.engine import Marked
-
-        if isinstance(work, ItemError):
-            self._figures.marked(Marked(work), 0.0, 0)
-            return work
+        if isinstance(work, Refusal):
+            self._figures.marked(Marked(work.error), 0.0, work.neutralised)
+            return work.error
         started = time.perf_counter()
-        marked = await self._engine.mark(work)
+        try:
+            marked = await self._engine.mark(work)
+        except EngineLost:
+            raise
+        except Exception as error:
+            # This text's alone, at once as in a job: its neighbours have their marks.
+            log_fault(logger, "A text could not be marked.", error)
+            marked = Marked(ItemError("engine", ENGINE))
         self._figures.marked(marked, time.perf_counter() - started, work.neutralised)
         if work.truncated and isinstance(marked.outcome, Evaluation):
             return replace(marked.outcome, truncated=True)
@@ -129,8 +139,11 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
 
     def _on_lost(self) -> None:
         """Without its engine this process is of no use; its jobs are given back, another one begins."""
+        if not self._loaded:  # every text that it had says so
+            return
         logger.error("The engine has died; ending.")
         self._loaded = False
+        self.jobs.lose()
         os.kill(os.getpid(), signal.SIGTERM)
 
     # -- v1, v2, gRPC
@@ -149,7 +162,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         return [self._reader.read(item) for item in items]
 
     def tokens(self, work: Work) -> int:
-        return 1 if isinstance(work, ItemError) else len(work.ids) + self._settings.max_tokens
+        return 1 if isinstance(work, Refusal) else len(work.ids) + self._settings.max_tokens
 
     def run(self, batch: Sequence[Work]) -> Sequence[Outcome | ServiceError]:
         raise NotImplementedError  # texts run one by one, in the engine's own loop
@@ -172,7 +185,9 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         return routes.router(dataplane, self.jobs, self._settings, self._figures)
 
     @contextlib.asynccontextmanager
-    async def background(self, dataplane: DataPlane[Item, Outcome]) -> AsyncIterator[None]:  # noqa: ARG002
+    async def background(self, dataplane: DataPlane[Item, Outcome]) -> AsyncIterator[None]:
+        # Replicas are scaled by it: texts of jobs wait for the same engine as those answered at once.
+        self._queue.set_function(lambda: dataplane.batcher.queued_items + self.jobs.waiting)
         async with self.jobs.working(self._figures.totals):
             try:
                 yield
@@ -182,7 +197,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
     # -- what is told
 
     def register(self, metrics: Metrics) -> None:
-        self._figures = Figures(metrics.registry)
+        self._figures, self._queue = Figures(metrics.registry), metrics.queue_items
         self._figures.follow(lambda: self.jobs.feed.followers)
 
     def health(self) -> Mapping[str, Any]:

@@ -27,7 +27,15 @@ class Reading:
     neutralised: int
 
 
-Work = Reading | ItemError
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A text that the engine does not get."""
+
+    error: ItemError
+    neutralised: int
+
+
+Work = Reading | Refusal
 
 
 class Reader:
@@ -62,7 +70,8 @@ class Reader:
         asked = prompt.build(item.curso, item.consigna, item.respuesta)
         ids = self._encode(str(asked))
         truncated = False
-        refused = ItemError("too_long", f"{TOO_LONG} {len(ids)} tokens, {self._room} are possible.")
+        too_long = ItemError("too_long", f"{TOO_LONG} {len(ids)} tokens, {self._room} are possible.")
+        refused = Refusal(too_long, asked.neutralised)
         while len(ids) > self._room:
             over = len(ids) - self._room
             if not self._truncates or not asked.text:
@@ -75,7 +84,7 @@ class Reader:
             return refused
         if [number for number in ids[1:] if number in self._control] != self._expected:
             # Neutralising has failed on this text: rather no mark than one that the text dictated.
-            return ItemError("unreadable", UNREADABLE)
+            return Refusal(ItemError("unreadable", UNREADABLE), asked.neutralised)
         return Reading(ids, truncated, asked.neutralised)
 
     def _encode(self, text: str) -> list[int]:

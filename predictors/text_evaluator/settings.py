@@ -73,6 +73,9 @@ class TextEvaluatorSettings(RuntimeSettings):
     """Whether the instruction is computed once (``ENABLE_PREFIX_CACHING``)."""
     compilation_level: int = Field(2, ge=0, le=3, validation_alias=_names("compilation_level"))
     """0: nothing is compiled, the start is quicker (``COMPILATION_LEVEL``); a CPU never compiles."""
+    engine_timeout: float = Field(600.0, gt=0, allow_inf_nan=False)
+    """Seconds a job's text may be in the engine; one that answers nothing for so long counts as dead, and the
+    process ends."""
 
     # -- jobs
     store: str = "sqlite:"
@@ -80,6 +83,8 @@ class TextEvaluatorSettings(RuntimeSettings):
 
     Without a path: ``quintet/text_evaluator.db`` in ``XDG_STATE_HOME`` (``~/.local/state``).
     """
+    store_max_bytes: int | None = Field(None, ge=65536)
+    """Of SQLite's file; a job that would not fit, outcomes included, is 503. Unset: the disk's own end."""
     store_password: SecretStr = SecretStr("")
     """Of Redis, so that it need not stand in the address."""
     batch_size: int = Field(10, ge=1, le=500, validation_alias=_names("batch_size"))
@@ -111,6 +116,8 @@ class TextEvaluatorSettings(RuntimeSettings):
             raise ValueError(f"{PREFIX}MAX_MODEL_LEN must be twice {PREFIX}MAX_TOKENS at least")
         if self.device == "cpu" and (self.quantization == "fp8" or self.kv_cache_dtype == "fp8"):
             raise ValueError(f"fp8 needs a GPU; {PREFIX}DEVICE is cpu")
+        if self.device == "cpu" and self.tensor_parallel_size > 1:
+            raise ValueError(f"{PREFIX}TENSOR_PARALLEL_SIZE is for GPUs; {PREFIX}DEVICE is cpu")
         if self.quantization == "fp8" and self.dtype == "float32":
             raise ValueError(f"{PREFIX}QUANTIZATION fp8 needs {PREFIX}DTYPE bfloat16 or float16")
         if not self.store.startswith(("sqlite:", "redis://", "rediss://")):

@@ -27,6 +27,8 @@ GUARDS = [
     ("nothing to scale by", "models.gpt2.autoscaling.cpu=0", "hpa needs cpu or queue"),
     ("lag without a consumer", "models.gpt2.autoscaling.lag=5,models.gpt2.autoscaling.kind=keda", "needs keda, kafka.brokers and a consumer"),
     ("replicas without a store", "models.text_evaluator.autoscaling.max=2", "2 replicas need a store that they share"),
+    ("a claim without a file", "models.gpt2.storeClaim=jobs", "models.gpt2.storeClaim: is for the file of one replica"),
+    ("a claim beside a store", "models.text_evaluator.storeClaim=jobs,store.secret=valkey", "without store.secret, and with"),
     ("given up too soon", "models.gpt2.autoscaling.scaleDownSeconds=60", "60 is less than startupSeconds, 120"),
     ("keda without prometheus", "models.gpt2.autoscaling.kind=keda,models.gpt2.autoscaling.queue=5", "needed in keda.prometheus"),
     ("a setting of the chart's", "models.gpt2.settings.grace_period=5", "the chart sets it"),

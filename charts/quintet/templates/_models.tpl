@@ -44,6 +44,14 @@ command: [python3, -m, watchfiles, --filter, python, "python3 -m {{ last . }}", 
 {{- .limits.cpu | default (gt $milli 1000.0 | ternary $requested "1") -}}
 {{- end }}
 
+{{/* A quantity such as 256Mi in bytes. */}}
+{{- define "quintet.bytes" -}}
+{{- $units := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 -}}
+{{- $quantity := toString . -}}
+{{- $unit := regexFind "[A-Za-z]*$" $quantity -}}
+{{- mulf (trimSuffix $unit $quantity | float64) (get $units $unit | default 1) | int64 -}}
+{{- end }}
+
 {{/* (root, model): whether it has a consumer */}}
 {{- define "quintet.consumes" -}}
 {{- $model := last . -}}

@@ -55,13 +55,18 @@ livenessProbe:
 {{- end }}
 {{- end }}
 
+{{/* A value as people write it: helm's own way with a number of seven digits is 1e+06. */}}
+{{- define "quintet.plain" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ toString . }}{{ end -}}
+{{- end }}
+
 {{/* (settings, env, secretEnv): environment of a container of a model, in a stable order */}}
 {{- define "quintet.env" -}}
 {{- range $name, $value := .settings }}
-- {name: QUINTET_{{ $name | upper }}, value: {{ $value | toString | quote }}}
+- {name: QUINTET_{{ $name | upper }}, value: {{ include "quintet.plain" $value | quote }}}
 {{- end }}
 {{- range $name, $value := .env }}
-- {name: {{ $name }}, value: {{ $value | toString | quote }}}
+- {name: {{ $name }}, value: {{ include "quintet.plain" $value | quote }}}
 {{- end }}
 {{- range $name, $ref := .secretEnv }}
 - name: {{ $name }}

@@ -35,15 +35,19 @@ def environment(settings: TextEvaluatorSettings, cpus: int) -> dict[str, str]:
     }
 
 
-def choose_device(settings: TextEvaluatorSettings, capability: tuple[int, int] | None) -> str:
-    """cpu or cuda. ``capability``: the card's, or None. Raises LoadError when settings ask for more."""
+def choose_device(settings: TextEvaluatorSettings, capability: tuple[int, int] | None, cards: int = 1) -> str:
+    """cpu or cuda. ``capability``: of the ``cards``, or None. Raises LoadError when settings ask for more."""
     if settings.device == "cuda" and capability is None:
         raise LoadError("QUINTET_DEVICE is cuda, and there is no card.")
     fp8 = "fp8" in (settings.quantization, settings.kv_cache_dtype)
     if capability is None or settings.device == "cpu":
         if fp8:
             raise LoadError("fp8 needs a card, and there is none.")
+        if settings.tensor_parallel_size > 1:
+            raise LoadError("TENSOR_PARALLEL_SIZE is for cards, and there is none.")
         return "cpu"
+    if settings.tensor_parallel_size > cards:
+        raise LoadError(f"TENSOR_PARALLEL_SIZE is {settings.tensor_parallel_size}; cards there are {cards}.")
     if fp8 and capability < FP8_CAPABILITY:
         raise LoadError("fp8 needs a card of compute capability 8.9 or newer (L4, L40, H100).")
     if settings.dtype == "bfloat16" and capability < BF16_CAPABILITY:

@@ -66,7 +66,7 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError  # pyright: ignore[reportMissingImports]
 
         capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
-        self._device = choose_device(settings, capability)
+        self._device = choose_device(settings, capability, torch.cuda.device_count())
         progress("starting the engine")
         before = descendants(os.getpid())
         try:

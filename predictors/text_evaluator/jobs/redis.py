@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from predictors.runtime.errors import LoadError
 from predictors.runtime.redis import connect
@@ -38,6 +38,7 @@ from predictors.text_evaluator.jobs.scripts import (
     REMOVE,
     RENEW,
     SHARE,
+    SUSPECT,
 )
 from predictors.text_evaluator.jobs.store import (
     LOOKS,
@@ -69,7 +70,7 @@ class RedisStore:
         script = self._redis.register_script
         self._create, self._claim, self._renew = script(CREATE), script(CLAIM), script(RENEW)
         self._release, self._record, self._remove = script(RELEASE), script(RECORD), script(REMOVE)
-        self._expire, self._share = script(EXPIRE), script(SHARE)
+        self._expire, self._share, self._suspect = script(EXPIRE), script(SHARE), script(SUSPECT)
         self._listener: Listener = lambda _, __: None
         self._listening: asyncio.Task[None] | None = None
 
@@ -145,7 +146,8 @@ class RedisStore:
         async with _answering():
             seen = "ended" if job.state.ended else "open"
             found = await self._remove(args=[PREFIX, job_id, name, orjson.dumps(data), seen])
-        return job if not found else (await self.get(job_id) or job)
+        # As it was when it was removed: it may have ended since we looked. Nothing: the script came twice.
+        return _job(job_id, _pairs(found)) or job
 
     async def share(self) -> int:
         async with _answering():
@@ -161,10 +163,11 @@ class RedisStore:
             call = os.urandom(8).hex()
             claimed = await self._claim(args=[PREFIX, self._worker, self._lease, limit, call])
         claims = []
-        for job_id, raw, indexes in claimed:
+        for job_id, raw, indexes, suspects in claimed:
             job = _job(job_id.decode(), _pairs(raw))
             assert job is not None
-            claims.append(Claim(job, await self._unfinished(job, sorted(map(int, indexes)))))
+            open_ = await self._unfinished(job, sorted(map(int, indexes)))
+            claims.append(Claim(job, open_, frozenset(map(int, suspects))))
         return claims
 
     async def _unfinished(self, job: Job, waiting: Sequence[int]) -> list[int]:
@@ -226,6 +229,10 @@ class RedisStore:
             return list(rows)
         waiting = await self._unfinished(job, [int(name) for name in await self._redis.hkeys(items)])
         return [one for one in rows if one.index in waiting]
+
+    async def suspect(self, job_id: str, indexes: Sequence[int]) -> None:
+        async with _answering():
+            await self._suspect(args=[PREFIX, job_id, self._worker, self._lease, *indexes])
 
     async def expire(self, ttl: float) -> int:
         async with _answering():
@@ -299,6 +306,8 @@ def _job(job_id: str, raw: dict[bytes, bytes]) -> Job | None:
 async def _answering() -> AsyncIterator[None]:
     try:
         yield
+    except OutOfMemoryError as error:
+        raise StoreUnavailable("The job store has no room left; try again later.") from error
     except (RedisError, OSError) as error:
         logger.warning("The job store did not answer.", extra={"fields": {"error": type(error).__name__}})
         raise StoreUnavailable from error

@@ -24,7 +24,7 @@ local function waits(owner, by)
   if redis.call('HINCRBY', p .. 'waiting', owner, by) <= 0 then redis.call('HDEL', p .. 'waiting', owner) end
 end
 local function forget(id)
-  redis.call('DEL', p .. 'items:' .. id, p .. 'results:' .. id, p .. 'events:' .. id)
+  redis.call('DEL', p .. 'items:' .. id, p .. 'suspects:' .. id, p .. 'results:' .. id, p .. 'events:' .. id)
 end
 -- Of one caller: its length says where the caller's name ends and its key begins.
 local function keyed(owner, key) return p .. 'key:' .. #owner .. ':' .. owner .. ':' .. key end
@@ -96,7 +96,7 @@ local claimed, ids, last = {}, {}, p .. 'claimed:' .. ARGV[2]
 local function add(id)
   table.insert(ids, id)
   local job, items = redis.call('HGETALL', p .. 'job:' .. id), redis.call('HKEYS', p .. 'items:' .. id)
-  table.insert(claimed, {id, job, items})
+  table.insert(claimed, {id, job, items, redis.call('SMEMBERS', p .. 'suspects:' .. id)})
 end
 local before = redis.call('HMGET', last, 'call', 'ids')
 if before[1] == ARGV[5] then -- it came twice
@@ -166,6 +166,7 @@ if known[1] ~= ARGV[5] or known[2] ~= ARGV[6] then return 'again' end
 local events, indexes = cjson.decode(ARGV[11]), cjson.decode(ARGV[12])
 for n, index in ipairs(indexes) do
   redis.call('HDEL', p .. 'items:' .. id, string.format('%d', index))
+  redis.call('SREM', p .. 'suspects:' .. id, string.format('%d', index))
   redis.call('RPUSH', p .. 'results:' .. id, ARGV[12 + n])
 end
 if #indexes > 0 then waits(known[3], -#indexes) end
@@ -181,13 +182,22 @@ return 'ok'
 """
 )
 
+SUSPECT = (
+    _BEGIN
+    + _MINE
+    + """
+if mine(ARGV[2], ARGV[3], ARGV[4]) then redis.call('SADD', p .. 'suspects:' .. ARGV[2], unpack(ARGV, 5)) end
+"""
+)
+
 REMOVE = (
     _BEGIN
     + """
 local id, job = ARGV[2], p .. 'job:' .. ARGV[2]
 local known = redis.call('HMGET', job, 'state', 'owner', 'total', 'done', 'events', 'key')
-if not known[1] then return 0 end
-if known[1] == 'cancelled' and ARGV[5] == 'open' then return 1 end -- it came twice
+local before = redis.call('HGETALL', job)
+if known[1] == 'cancelled' and ARGV[5] == 'open' then return before end -- it came twice
+if not known[1] then return before end
 forget(id)
 if open(known[1]) then
   local number = tonumber(known[5]) + 1
@@ -196,7 +206,7 @@ if open(known[1]) then
   close(id, known[2], known[3] - known[4])
   redis.call('XADD', p .. 'events:' .. id, string.format('%d-0', number), 'name', ARGV[3], 'data', ARGV[4])
   tell(id, {{number, ARGV[3], ARGV[4]}})
-  return 1
+  return redis.call('HGETALL', job)
 end
 count(known[1], -1)
 redis.call('DEL', job)
@@ -205,7 +215,7 @@ redis.call('ZREM', p .. 'jobs', id)
 redis.call('ZREM', p .. 'ended', id)
 redis.call('ZREM', p .. 'owner:' .. known[2], id)
 changed(id)
-return 0
+return before
 """
 )
 

@@ -27,7 +27,7 @@ from predictors.text_evaluator.settings import TextEvaluatorSettings
 
 def make_store(settings: TextEvaluatorSettings) -> JobStore:
     if settings.store.startswith("sqlite:"):
-        return SqliteStore(settings.database)
+        return SqliteStore(settings.database, settings.store_max_bytes)
     return RedisStore(settings.store, settings.store_password.get_secret_value(), lease=settings.lease)
 
 
@@ -63,12 +63,23 @@ class Jobs:
             lease=settings.lease,
             ttl=settings.job_ttl,
             cleanup=settings.cleanup_interval,
+            engine_timeout=settings.engine_timeout,
             leaving=settings.grace_period / 3,
             on_totals=on_totals,
             on_lost=self._on_lost,
         )
         async with self._worker.working():
             yield
+
+    def lose(self) -> None:
+        """The engine is lost, as a text that is no job's has found."""
+        if self._worker is not None:
+            self._worker.lose()
+
+    @property
+    def waiting(self) -> int:
+        """Texts in this replica's hands that nobody has begun with."""
+        return 0 if self._worker is None else self._worker.waiting
 
     @property
     def active(self) -> int:
@@ -87,14 +98,13 @@ class Jobs:
             wait = self.estimate(len(items))
             raise Overloaded(f"There are too many {what}.", retry_after=min(max(1, wait), 60)) from None
 
-    def estimate(self, items: int) -> float:
-        """Seconds until so many texts more are through, by the rate that was measured."""
+    def estimate(self, items: int) -> int:
+        """Whole seconds until so many texts more are through, by the rate that was measured."""
         rate = self._worker.rate if self._worker is not None else 0.0
-        waiting = self._worker.waiting if self._worker is not None else 0
         if not rate:
-            return items * self._settings.seconds_per_item
+            return math.ceil(items * self._settings.seconds_per_item)
         # Those in front are shared with in turns, so that a small job waits for few of them.
-        return math.ceil((items + min(waiting, items * max(1, self.active))) / rate)
+        return math.ceil((items + min(self.waiting, items * max(1, self.active))) / rate)
 
     async def find(self, job_id: str, owner: str | None) -> Job:
         """Raises NotFound for what is not there, or not this caller's; None: whosever it is."""
@@ -109,6 +119,9 @@ class Jobs:
         return await self.store.results(job.id, after, limit)
 
     def follow(self, job: Job, after: int) -> AsyncGenerator[bytes, None]:
+        """Raises NotFound for a job whose events are gone: who follows must not come back for ever."""
+        if job.state is State.EXPIRED:
+            raise NotFound("The job is expired; there is nothing to follow.")
         return story(self.store, self.feed, job, after, self._settings.heartbeat)
 
     def _hear(self, job_id: str, events: Sequence[Event]) -> None:

@@ -50,6 +50,9 @@ CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (ended);
 CREATE TABLE IF NOT EXISTS items (
   job TEXT NOT NULL, position INTEGER NOT NULL, fields BLOB NOT NULL, PRIMARY KEY (job, position)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS suspects (
+  job TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (job, position)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS results (
   job TEXT NOT NULL, number INTEGER NOT NULL, row BLOB NOT NULL, PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
@@ -58,13 +61,16 @@ CREATE TABLE IF NOT EXISTS events (
   PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 """
+_FULL = "The job store has no room left; try again later."
+_OUTCOME_BYTES = 2048
+"""Of one text's mark and feedback, kept as result and as event."""
 _JOB = "id, owner, state, total, done, failed, created, worked, ended, events"
 _OPEN = f"state IN ('{State.QUEUED}', '{State.PROCESSING}')"
 
 
 class SqliteStore:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, max_bytes: int | None = None) -> None:
+        self._path, self._max_bytes = path, max_bytes
         self._thread = ThreadPoolExecutor(1, "jobs")
         self._held: set[str] = set()
         """Jobs in the worker's hands; the thread's."""
@@ -133,6 +139,9 @@ class SqliteStore:
     async def record(self, job_id: str, rows: Sequence[Finished], worked: float) -> Job | None:
         return await self._run(self._record, job_id, rows, worked)
 
+    async def suspect(self, job_id: str, indexes: Sequence[int]) -> None:
+        await self._run(self._suspect, job_id, indexes)
+
     async def expire(self, ttl: float) -> int:
         return await self._run(self._expire, ttl)
 
@@ -147,7 +156,7 @@ class SqliteStore:
             return await asyncio.shield(self._loop.run_in_executor(self._thread, work, *arguments))
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise StoreUnavailable("The job store has no room left; try again later.") from error
+                raise StoreUnavailable(_FULL) from error
             raise StoreUnavailable("The job store cannot be used now; try again later.") from error
 
     def _open(self) -> None:
@@ -163,6 +172,8 @@ class SqliteStore:
         self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
             self._db.execute(f"PRAGMA {pragma}")
+        if self._max_bytes is not None:  # for outcomes too; no job is taken that would come near it
+            self._db.execute(f"PRAGMA max_page_count = {self._max_bytes // self._one('PRAGMA page_size')}")
         self._db.executescript(_SCHEMA)
         # Read once and then counted: a wall clock that is set while we run ends nobody's time.
         self._began = time.time() - time.monotonic()
@@ -187,6 +198,9 @@ class SqliteStore:
 
     def _all(self, query: str, *values: Any) -> list[Any]:
         return self._db.execute(query, values).fetchall()
+
+    def _one(self, query: str) -> int:
+        return self._db.execute(query).fetchone()[0]
 
     def _get(self, job_id: str) -> Job | None:
         row = self._db.execute(f"SELECT {_JOB} FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -217,9 +231,18 @@ class SqliteStore:
                 [(new.id, position, orjson.dumps(fields)) for position, fields in enumerate(new.items)],
             )
             job = self._get(new.id)
+            self._check_room()
         assert job is not None
         self._publish(job.id)
         return job, True
+
+    def _check_room(self) -> None:
+        """Raises StoreUnavailable when what was accepted and its outcomes, which must be kept, do not fit."""
+        used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
+        coming = self._one(f"SELECT coalesce(sum(total - done), 0) FROM jobs WHERE {_OPEN}")
+        most = used * self._one("PRAGMA page_size") + coming * _OUTCOME_BYTES
+        if self._max_bytes is not None and most > self._max_bytes:
+            raise StoreUnavailable(_FULL)
 
     def _claim(self, limit: int) -> list[Claim]:
         query = f"SELECT {_JOB} FROM jobs WHERE {_OPEN} ORDER BY created, rowid"
@@ -227,7 +250,7 @@ class SqliteStore:
         with self._change() as db:
             update = "UPDATE jobs SET state = ? WHERE id = ?"
             db.executemany(update, [(State.PROCESSING, job.id) for job in free])
-            claims = [Claim(job, self._unfinished(job)) for job in free]
+            claims = [Claim(job, self._unfinished(job), self._suspects(job.id)) for job in free]
         self._held.update(job.id for job in free)
         return claims
 
@@ -238,6 +261,16 @@ class SqliteStore:
             return waiting
         rows = self._all("SELECT row FROM results WHERE job = ?", job.id)
         return unfinished(job, waiting, {orjson.loads(row)["index"] for (row,) in rows})
+
+    def _suspect(self, job_id: str, indexes: Sequence[int]) -> None:
+        if job_id in self._held:
+            with self._change() as db:
+                insert = "INSERT OR IGNORE INTO suspects VALUES (?, ?)"
+                db.executemany(insert, [(job_id, index) for index in indexes])
+
+    def _suspects(self, job_id: str) -> frozenset[int]:
+        found = self._all("SELECT position FROM suspects WHERE job = ?", job_id)
+        return frozenset(index for (index,) in found)
 
     def _renew(self, job_ids: Sequence[str]) -> set[str]:
         unfinished = {job_id for (job_id,) in self._all(f"SELECT id FROM jobs WHERE {_OPEN}")}
@@ -254,6 +287,8 @@ class SqliteStore:
             # A text is there until it has its outcome; then it is not needed any more.
             delete = "DELETE FROM items WHERE job = ? AND position = ?"
             there = {one.index for one in finished if db.execute(delete, (job_id, one.index)).rowcount}
+            clear = "DELETE FROM suspects WHERE job = ? AND position = ?"
+            db.executemany(clear, [(job_id, one.index) for one in finished])
             if len(there) < len(finished):
                 there.update(self._unfinished(job))
             new = [one for one in finished if one.index in there]
@@ -331,7 +366,7 @@ class SqliteStore:
             self._db.execute("UPDATE jobs SET events = ? WHERE id = ?", (events[-1].id, job_id))
 
     def _forget(self, job_id: str) -> None:
-        for table in ("items", "results", "events"):
+        for table in ("items", "suspects", "results", "events"):
             self._db.execute(f"DELETE FROM {table} WHERE job = ?", (job_id,))
 
 

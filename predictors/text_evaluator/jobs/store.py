@@ -10,12 +10,18 @@ What every implementation promises:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from predictors.runtime.errors import Unavailable
 from predictors.text_evaluator.jobs.model import Event, Finished, Job, NewJob, State
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 class StoreUnavailable(Unavailable):
@@ -49,6 +55,8 @@ class Claim:
     job: Job
     open: Sequence[int]
     """Indexes of the texts without an outcome, in order; of those that are lost too."""
+    suspects: frozenset[int] = frozenset()
+    """Those of them that were in an engine when it was lost."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +141,27 @@ class JobStore(Protocol):
         """
         ...
 
+    async def suspect(self, job_id: str, indexes: Sequence[int]) -> None:
+        """These texts were in the engine when it was lost; every claim says so until they have an outcome.
+
+        Of a job that is not this worker's any more nothing is noted.
+        """
+        ...
+
     async def expire(self, ttl: float) -> int:
         """Forgets texts and results of jobs that ended ``ttl`` seconds ago, and jobs themselves ttl later."""
         ...
 
     async def totals(self) -> Totals: ...
+
+
+async def insist(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The store's answer, however long it is away."""
+    pause = 0.2
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable as error:
+            logger.warning("%s", error.message)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 5.0)

@@ -21,8 +21,12 @@ async def story(
 ) -> AsyncGenerator[bytes, None]:
     """Everything behind event ``after`` and then what comes, up to the job's end.
 
+    All of it where the log does not reach so far: the store came back without its last second, and other
+    events have those ids now.
+
     It waits for a store that is away: an ``error`` would be taken for the job's.
     """
+    after = after if after <= job.events else 0
     yield retry(RETRY_MILLISECONDS)
     yield event("progress", {"event": "progress", "data": {**progress(job), "status": job.state}})
     with feed.follow(job.id) as follower:
@@ -56,6 +60,8 @@ async def _behind(store: JobStore, job_id: str, after: int) -> list[Told] | None
     if job is None or job.state is State.EXPIRED:
         raise NotFound("The job is no longer there.")
     told = []
+    if job.events < after:
+        after = 0
     if job.events > after:
         told = [Told(event) for event in await store.events(job_id, after, _AT_ONCE)]
     return told or (None if job.state.ended else [])

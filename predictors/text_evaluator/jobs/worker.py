@@ -6,21 +6,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic
 
-from predictors.text_evaluator.evaluation import ENGINE, LOST, EngineLost, ItemError, Outcome
+from predictors.text_evaluator.evaluation import EngineLost, Outcome
 from predictors.text_evaluator.faults import log_fault
 from predictors.text_evaluator.jobs.fairness import FairQueue
+from predictors.text_evaluator.jobs.marking import Marking, Text, Work
 from predictors.text_evaluator.jobs.model import LAST, Event, Finished, Job
-from predictors.text_evaluator.jobs.rate import Rate
-from predictors.text_evaluator.jobs.store import LOOKS, JobStore, StoreUnavailable, Totals
+from predictors.text_evaluator.jobs.store import LOOKS, JobStore, StoreUnavailable, Totals, insist
 
 logger = logging.getLogger(__name__)
-
-Work = TypeVar("Work")
-"""A text made ready for the engine."""
 
 FLUSH_AFTER = 1.0
 """Seconds a finished text waits for others to be recorded with."""
@@ -28,9 +27,6 @@ ENDING = 3.0
 """Seconds that texts in the engine have to finish when the worker is to end."""
 COUNTING = 2.0
 """Seconds between two looks at the totals."""
-_TRIES = (0.0, 0.2, 1.0)
-"""Seconds before each try to read a text that the store has and cannot give."""
-Answer = TypeVar("Answer")
 
 
 @dataclass(eq=False)
@@ -42,7 +38,7 @@ class _Held:
     """Monotonic time of what was last recorded."""
     open: int
     """Texts not yet recorded."""
-    running: set[asyncio.Task[None]] = field(default_factory=set)
+    running: dict[asyncio.Task[None], Text] = field(default_factory=dict)
     finished: list[Finished] = field(default_factory=list)
     flushing: asyncio.Task[None] | None = None
     full: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,18 +46,11 @@ class _Held:
     """For another worker, as soon as what was begun is recorded."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    held: _Held
-    index: int
-
-
 class Worker(Generic[Work]):
-    """``read``: a text's fields made ready for the engine. ``mark``: its outcome; cancelling ends it in the
-    engine, and it raises EngineLost when no text can be marked. ``slots``: texts in the engine at a time;
-    as many again are read ahead, so that none of its places waits for the store or the tokenizer.
-    ``lease``: seconds within which a silent worker's jobs are another's; ``leaving``: seconds that its end
-    may take in all."""
+    """``read``, ``mark``, ``slots`` and ``engine_timeout`` as of Marking; as many texts again as it has slots
+    are read ahead, so that none of the engine's places waits for the store or the tokenizer. ``lease``:
+    seconds within which a silent worker's jobs are another's; ``leaving``: seconds that its end may take in
+    all. ``on_lost``: called once, when the engine is lost."""
 
     def __init__(
         self,
@@ -74,21 +63,23 @@ class Worker(Generic[Work]):
         lease: float,
         ttl: float,
         cleanup: float,
+        engine_timeout: float = 600.0,
         leaving: float = 10.0,
         on_totals: Callable[[Totals], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._read, self._mark = store, read, mark
+        self._store = store
+        self._marking = Marking(store, read, mark, slots=slots, timeout=engine_timeout, on_lost=self.lose)
         self._batch, self._lease = batch, lease
         self._ttl, self._cleanup, self._leaving = ttl, cleanup, leaving
         self._on_totals, self._on_lost = on_totals, on_lost
-        self._queue: FairQueue[_Text] = FairQueue()
+        self._queue: FairQueue[tuple[_Held, Text]] = FairQueue()
         self._held: dict[str, _Held] = {}
         self._free = 2 * slots
-        self._engine = asyncio.Semaphore(slots)
         self._work, self._news = asyncio.Event(), asyncio.Event()
         self._closing = False
-        self._rate = Rate()
+        self._losing: asyncio.Task[None] | None = None
+        """Tells the store of the texts that were in the engine when it was lost."""
 
     @property
     def active(self) -> int:
@@ -97,7 +88,7 @@ class Worker(Generic[Work]):
     @property
     def rate(self) -> float:
         """Texts a second, by experience; 0 before there is one."""
-        return self._rate.per_second
+        return self._marking.rate.per_second
 
     @property
     def waiting(self) -> int:
@@ -120,8 +111,28 @@ class Worker(Generic[Work]):
                 async with asyncio.timeout(self._leaving):
                     await asyncio.wait(tasks)
                     await self._hand_over()
+            if self._losing is not None:
+                self._losing.cancel()
             for held in list(self._held.values()):
                 self._drop(held)
+
+    def lose(self) -> None:
+        """The engine is lost: nothing more is begun, and the next claims say which texts it had."""
+        if self._losing is not None:
+            return
+        accused: dict[str, list[int]] = defaultdict(list)
+        for text in self._marking.inside:
+            if not text.suspect:
+                accused[text.job_id].append(text.index)
+        self._losing = asyncio.create_task(self._accuse(accused))
+        for held in self._held.values():
+            self._begin_no_more(held)
+        self._on_lost()
+
+    async def _accuse(self, accused: Mapping[str, Sequence[int]]) -> None:
+        for job_id, indexes in accused.items():
+            async with _going_on():
+                await insist(partial(self._store.suspect, job_id, indexes))
 
     def hear(self, job_id: str, events: Sequence[Event]) -> None:
         """The store's news."""
@@ -160,12 +171,14 @@ class Worker(Generic[Work]):
         staying = [held for held in self._held.values() if not held.leaving]
         for held in staying[share:]:
             self._let_go(held)
-        if len(self._held) >= share:
+        if len(self._held) >= share or self._losing is not None:
             return
         for claim in await self._store.claim(share - len(self._held)):
             held = _Held(claim.job, time.monotonic(), len(claim.open))
             self._held[claim.job.id] = held
-            texts = (_Text(held, index) for index in claim.open)
+            texts = [(held, Text(claim.job.id, index, index in claim.suspects)) for index in claim.open]
+            # In a row at the beginning: the engine is emptied once for all of them.
+            texts.sort(key=lambda work: not work[1].suspect)
             self._queue.add(claim.job.owner, claim.job.id, texts)
             self._work.set()
             if not claim.open:  # all was done but for saying so
@@ -183,54 +196,28 @@ class Worker(Generic[Work]):
 
     async def _dispatch(self) -> None:
         while True:
-            while self._queue and self._free:
-                text = self._queue.take()
+            while self._queue and self._free and self._losing is None:
+                held, text = self._queue.take()
                 self._free -= 1
-                task = asyncio.create_task(self._one(text))
-                text.held.running.add(task)
-                task.add_done_callback(text.held.running.discard)
+                task = asyncio.create_task(self._one(held, text))
+                held.running[task] = text
+                # Not at the end of _one: what is cancelled before its first step never gets there.
+                task.add_done_callback(partial(self._through, held))
             self._work.clear()
             await self._work.wait()
 
-    async def _one(self, text: _Text) -> None:
+    def _through(self, held: _Held, task: asyncio.Task[None]) -> None:
+        held.running.pop(task, None)
+        self._free += 1
+        self._work.set()
+
+    async def _one(self, held: _Held, text: Text) -> None:
         try:
-            finished = await self._finish(text)
+            finished = await self._marking.finish(text)
         except EngineLost:
-            self._on_lost()
             return
-        finally:
-            self._free += 1
-            self._work.set()
-        text.held.finished.append(finished)
-        self._flush_soon(text.held)
-
-    async def _finish(self, text: _Text) -> Finished:
-        """Raises EngineLost."""
-        fields = await self._fetch(text)
-        if fields is None:
-            return Finished(text.index, "", ItemError("lost", LOST))
-        try:
-            work = await self._read(fields)
-            async with self._engine:
-                with self._rate.running():
-                    outcome = await self._mark(work)
-        except EngineLost:
-            raise
-        except Exception as error:
-            log_fault(logger, "A text could not be marked.", error)
-            outcome = ItemError("engine", ENGINE)
-        return Finished(text.index, fields["id_alumno"], outcome)
-
-    async def _fetch(self, text: _Text) -> dict[str, str] | None:
-        """The text as it was posted. None: it is not there, or not to be read, however often one asks."""
-        for pause in _TRIES:
-            await asyncio.sleep(pause)
-            try:
-                fields = await _insist(lambda: self._store.fields(text.held.job.id, text.index))
-                return None if fields is None else {"id_alumno": "", **fields}
-            except Exception as error:
-                log_fault(logger, "A text could not be read from the job store.", error)
-        return None
+        held.finished.append(finished)
+        self._flush_soon(held)
 
     # -- keeping
 
@@ -265,9 +252,10 @@ class Worker(Generic[Work]):
                 held.full.set()
 
     async def _record(self, held: _Held) -> bool:
-        """One batch; waits for the store as long as it takes. False: the job is no longer ours."""
+        """One batch; waits for the store as long as it takes. False: the job is no longer in our hands."""
         rows, now = held.finished[: self._batch], time.monotonic()
-        job = await _insist(lambda: self._store.record(held.job.id, rows, now - held.since))
+        expected = held.job.done + len(rows)
+        job = await insist(lambda: self._store.record(held.job.id, rows, now - held.since))
         if job is None or job.state.ended:
             self._held.pop(held.job.id, None)
             if job is None:
@@ -275,6 +263,11 @@ class Worker(Generic[Work]):
             return False
         del held.finished[: len(rows)]
         held.job, held.since, held.open = job, now, held.open - len(rows)
+        if job.done != expected or not held.open:
+            # A Redis that came back without its last second: what is open only a new claim knows.
+            logger.warning("The job store has lost outcomes of a job; their texts are marked again.")
+            await self._give_up(held)
+            return False
         return True
 
     # -- letting go
@@ -283,18 +276,26 @@ class Worker(Generic[Work]):
         """No more of it: cancelled, removed, or another's."""
         self._held.pop(held.job.id, None)
         self._queue.remove(held.job.id)
-        for task in list(held.running):
-            task.cancel()
+        for task, text in list(held.running.items()):
+            _cancel(task, text)
         if held.flushing is not None and held.flushing is not asyncio.current_task():
             held.flushing.cancel()
 
     def _let_go(self, held: _Held) -> None:
-        """No more of it is begun; it is given up when what was begun is recorded."""
+        """It is given up when what the engine has of it is recorded."""
         held.leaving = True
-        self._queue.remove(held.job.id)
+        self._begin_no_more(held)
         if not held.running:
             held.full.set()
             self._flush_soon(held)
+
+    def _begin_no_more(self, held: _Held) -> None:
+        """What is only read ahead gets no place in the engine; it stays open in the store."""
+        self._queue.remove(held.job.id)
+        for task, text in list(held.running.items()):
+            if text not in self._marking.inside:
+                del held.running[task]
+                _cancel(task, text)
 
     async def _give_up(self, held: _Held) -> None:
         """For another worker, or ourselves, when somebody looks."""
@@ -304,6 +305,8 @@ class Worker(Generic[Work]):
 
     async def _hand_over(self) -> None:
         """What the engine has may finish for a moment; the rest is for whoever comes next."""
+        for held in self._held.values():
+            self._begin_no_more(held)
         running = [task for held in self._held.values() for task in held.running]
         if running:
             await asyncio.wait(running, timeout=ENDING)
@@ -312,6 +315,8 @@ class Worker(Generic[Work]):
         flushing = [held.flushing for held in self._held.values() if held.flushing is not None]
         if flushing:
             await asyncio.wait(flushing, timeout=ENDING)
+        if self._losing is not None:  # before they are anybody else's
+            await asyncio.wait([self._losing], timeout=ENDING)
         left = list(self._held.values())
         for held in left:
             self._drop(held)
@@ -319,16 +324,9 @@ class Worker(Generic[Work]):
             await self._store.leave([held.job.id for held in left])
 
 
-async def _insist(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """The store's answer, however long it is away."""
-    pause = 0.2
-    while True:
-        try:
-            return await call()
-        except StoreUnavailable as error:
-            logger.warning("%s", error.message)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 5.0)
+def _cancel(task: asyncio.Task[None], text: Text) -> None:
+    text.dropped = True
+    task.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ import pytest
 from predictors.text_evaluator.jobs.redis import RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import JobStore
+from tests.support.jobs import Followed
 from tests.support.redis import RedisServer, redis_server
 
 
@@ -30,3 +31,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.open(lambda _, __: None)
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def followed(store: JobStore) -> Followed:
+    followed = Followed(store)
+    # The same store, whose news are now heard here.
+    store._listener = followed.hear  # type: ignore[attr-defined]
+    return followed

@@ -118,6 +118,24 @@ async def test_an_engine_that_gives_no_mark_is_never_ready(
     await predictor.jobs.store.close()
 
 
+async def test_a_lost_engine_ends_jobs_and_the_process_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every text that was in it says so, those of jobs and those answered at once."""
+    predictor, heard = loaded(tmp_path, Carded({})), list[str]()
+    monkeypatch.setattr("os.kill", lambda _, number: heard.append(number.name))
+    predictor._loaded = True
+    await predictor.jobs.open()
+    async with predictor.jobs.working(lambda _: None):
+        for _ in range(3):
+            predictor._on_lost()
+        worker = predictor.jobs._worker
+        assert worker is not None
+        assert worker._losing is not None
+    assert heard == ["SIGTERM"]
+    await predictor.jobs.store.close()
+
+
 async def test_a_job_store_that_is_slow_to_open_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
 from predictors.text_evaluator import prompt
-from predictors.text_evaluator.evaluation import Item, ItemError
-from predictors.text_evaluator.reading import Reader, Reading
+from predictors.text_evaluator.evaluation import Item
+from predictors.text_evaluator.reading import Reader, Reading, Refusal
 from tests.support.gemma import tokenizer, write_tokenizer
 
 CORPUS = (
@@ -107,8 +107,8 @@ def test_a_control_token_that_neutralising_does_not_know_gets_no_mark(tmp_path: 
     strange.add_special_tokens([AddedToken("<tool_call>", special=True, normalized=False)])
     strange.save(str(tmp_path / "tokenizer.json"))
     outcome = Reader(tmp_path, 4096, "refuse").read(_item("Res. <tool_call>"))
-    assert isinstance(outcome, ItemError)
-    assert outcome.code == "unreadable"
+    assert isinstance(outcome, Refusal)
+    assert outcome.error.code == "unreadable"
     assert isinstance(Reader(tmp_path, 4096, "refuse").read(_item("Res.")), Reading)
 
 
@@ -118,7 +118,7 @@ def test_what_neutralising_would_let_through_gets_no_mark(
 ) -> None:
     monkeypatch.setattr(prompt, "CONTROL", re.compile("(?!)"))
     outcome = Reader(folder, 4096, "refuse").read(_item(f"Res. {token}"))
-    assert isinstance(outcome, ItemError)
+    assert isinstance(outcome, Refusal)
 
 
 def _item(text: str) -> Item:

@@ -8,7 +8,7 @@ import pytest
 
 from predictors.runtime.errors import LoadError
 from predictors.text_evaluator.evaluation import Evaluation, Item, ItemError, read_answer
-from predictors.text_evaluator.reading import LEAST_READ, Reader, Reading
+from predictors.text_evaluator.reading import LEAST_READ, Reader, Reading, Refusal
 from tests.support.gemma import tokenizer, write_tokenizer
 
 
@@ -36,8 +36,8 @@ def test_a_text_that_just_fits_is_read_whole(folder: Path) -> None:
 
 def test_a_text_too_long_is_its_own_error(folder: Path) -> None:
     outcome = Reader(folder, length(folder, "x") + 5, "refuse").read(item("paraula " * 20))
-    assert isinstance(outcome, ItemError)
-    assert outcome.code == "too_long"
+    assert isinstance(outcome, Refusal)
+    assert outcome.error.code == "too_long"
 
 
 @pytest.mark.parametrize("text", ["paraula " * 500, "日本語" * 300, "é" * 999, "a\n\n" * 400])
@@ -57,13 +57,13 @@ def test_truncating_keeps_the_beginning_and_the_prompt_whole(folder: Path, text:
 @pytest.mark.parametrize("left", [0, 1, LEAST_READ - 2])
 def test_a_text_of_which_too_little_would_be_read_gets_no_mark(folder: Path, left: int) -> None:
     outcome = Reader(folder, length(folder, "") + left, "truncate").read(item("paraula " * 500))
-    assert isinstance(outcome, ItemError)
-    assert outcome.code == "too_long"
-    assert "tokens" in outcome.message
+    assert isinstance(outcome, Refusal)
+    assert outcome.error.code == "too_long"
+    assert "tokens" in outcome.error.message
 
 
 def test_what_cannot_be_cut_is_refused(folder: Path) -> None:
-    assert isinstance(Reader(folder, 20, "truncate").read(item("text")), ItemError)
+    assert isinstance(Reader(folder, 20, "truncate").read(item("text")), Refusal)
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:

@@ -66,6 +66,11 @@ def test_sampling_is_as_published() -> None:
     assert sampling["seed"] is None
 
 
+@pytest.mark.parametrize("greedy", [False, True])
+def test_a_seed_is_the_draws(*, greedy: bool) -> None:
+    assert sampling_arguments(settings_of(seed=7), greedy=greedy)["seed"] == 7
+
+
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
@@ -73,6 +78,7 @@ def test_sampling_is_as_published() -> None:
         ({"QUINTET_DEVICE": "cpu", "QUINTET_QUANTIZATION": "fp8"}, "fp8 needs a GPU"),
         ({"QUINTET_DEVICE": "cpu", "QUINTET_KV_CACHE_DTYPE": "fp8"}, "fp8 needs a GPU"),
         ({"QUINTET_QUANTIZATION": "fp8", "DTYPE": "float32"}, "bfloat16"),
+        ({"QUINTET_DEVICE": "cpu", "TENSOR_PARALLEL_SIZE": "2"}, "TENSOR_PARALLEL_SIZE is for GPUs"),
         ({"QUINTET_STORE": "mysql://x"}, "sqlite:PATH or redis"),
         ({"BATCH_SIZE": "0"}, "BATCH_SIZE"),
     ],
@@ -170,6 +176,8 @@ def test_where_it_runs(values: dict[str, str], card: tuple[int, int] | None, dev
 @pytest.mark.parametrize(
     ("values", "card", "said"),
     [
+        ({"tensor_parallel_size": 2}, None, "TENSOR_PARALLEL_SIZE is for cards, and there is none"),
+        ({"tensor_parallel_size": 2}, L40, "TENSOR_PARALLEL_SIZE is 2; cards there are 1"),
         ({"device": "cuda"}, None, "there is no card"),
         ({"quantization": "fp8"}, None, "fp8 needs a card, and there is none"),
         ({"quantization": "fp8"}, A100, "fp8 needs a card of compute capability 8.9"),
@@ -182,3 +190,7 @@ def test_what_the_card_cannot_do_is_refused(
 ) -> None:
     with pytest.raises(LoadError, match=said):
         choose_device(settings_of(**values), card)
+
+
+def test_a_model_may_have_as_many_cards_as_there_are() -> None:
+    assert choose_device(settings_of(tensor_parallel_size=2), L40, cards=2) == "cuda"

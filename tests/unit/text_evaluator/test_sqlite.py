@@ -36,6 +36,35 @@ async def test_what_is_forgotten_is_in_no_file_any_more(tmp_path: Path, marked: 
     await store.close()
 
 
+async def test_suspects_outlive_the_process_and_a_file_from_before_there_were_any_is_taken(
+    tmp_path: Path,
+) -> None:
+    text = {"id_alumno": "A", "curso": "c", "consigna": "t", "respuesta": "r"}
+    for expected in (set[int](), {1}):
+        store = SqliteStore(tmp_path / "jobs.db")
+        await store.open(lambda _, __: None)
+        job, _ = await store.create(NewJob("posted", "ada", [text] * 2, "key"), Quota(9, 99))
+        (claim,) = await store.claim(9)
+        assert (claim.open, claim.suspects) == ([0, 1], expected)
+        if not expected:
+            await store._run(store._all, "DROP TABLE suspects")
+            await store.close()
+            store = SqliteStore(tmp_path / "jobs.db")
+            await store.open(lambda _, __: None)
+            await store.claim(9)
+            await store.suspect(job.id, [1])
+        await store.close()
+
+
+async def test_every_commit_is_synced(tmp_path: Path) -> None:
+    """What was accepted survives a power cut: without it, only the process."""
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open(lambda _, __: None)
+    modes = [await store._run(store._all, f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
+    assert modes == [[(2,)], [("wal",)]], "2 is FULL"
+    await store.close()
+
+
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_caller_who_hangs_up_has_removed_the_job_all_the_same(tmp_path: Path, late: bool) -> None:
     store, told, gone = SqliteStore(tmp_path / "jobs.db"), asyncio.Queue[str](), asyncio.Event()

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from predictors.text_evaluator.evaluation import Evaluation, ItemError
-from predictors.text_evaluator.jobs.model import Finished, NewJob, State
+from predictors.text_evaluator.jobs.model import Finished, Job, NewJob, State
 from predictors.text_evaluator.jobs.redis import RedisStore
+from predictors.text_evaluator.jobs.sqlite import SqliteStore
 from predictors.text_evaluator.jobs.store import JobStore, Quota, Refused
 from tests.support.redis import Between, RedisServer
 
@@ -153,6 +154,37 @@ async def test_what_is_done_makes_room(store: JobStore) -> None:
     await store.create(new(), quota)
 
 
+async def test_suspects_are_named_by_every_claim_until_they_have_an_outcome(store: JobStore) -> None:
+    job, _ = await store.create(new(size=5), QUOTA)
+    (claim,) = await store.claim(1)
+    assert claim.suspects == frozenset()
+    await store.suspect(job.id, [1, 3])
+    await store.suspect(job.id, [3, 4])
+    await store.record(job.id, marks(0, 3), 1)
+    for suspects in ({1, 4}, {1, 4}):
+        await store.release([job.id])
+        (claim,) = await store.claim(1)
+        assert (claim.open, claim.suspects) == ([1, 2, 4], suspects)
+    await store.record(job.id, marks(1, 2, 4), 1)
+    assert await everything_named(store, "suspects") == 0
+
+
+async def test_suspects_of_a_job_that_is_no_longer_ours_are_not_noted(store: JobStore) -> None:
+    job, _ = await store.create(new(), QUOTA)
+    await store.claim(1)
+    await store.suspect(job.id, [0])
+    await store.remove(job.id)
+    await store.suspect(job.id, [1])
+    assert await everything_named(store, "suspects") == 0
+
+
+async def everything_named(store: JobStore, kind: str) -> int:
+    if isinstance(store, RedisStore):
+        return len(await store._redis.keys(f"*:{kind}:*"))
+    assert isinstance(store, SqliteStore)
+    return (await store._run(store._all, f"SELECT count(*) FROM {kind}"))[0][0]
+
+
 async def test_cancelling_ends_a_job_and_forgets_its_texts(store: JobStore) -> None:
     job, _ = await store.create(new(), QUOTA)
     await store.claim(1)
@@ -165,6 +197,31 @@ async def test_cancelling_ends_a_job_and_forgets_its_texts(store: JobStore) -> N
     assert (event.id, event.name, event.data["code"]) == (2, "error", "cancelled")
     assert await store.record(job.id, marks(1), 1) is None
     assert await store.claim(10) == []
+
+
+async def test_a_job_that_ends_as_it_is_cancelled_is_removed_as_the_ended_one_it_is(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at it and its removal; SQLite does both in one step."""
+    store, worker = (RedisStore(redis.url, lease=2.0) for _ in range(2))
+    await store._redis.flushall()
+    job, _ = await store.create(new(size=1), QUOTA)
+    await worker.claim(1)
+    real = store.get
+
+    async def get(job_id: str) -> Job | None:
+        monkeypatch.undo()
+        seen = await real(job_id)
+        await worker.record(job_id, marks(0), 1)
+        return seen
+
+    monkeypatch.setattr(store, "get", get)
+    removed = await store.remove(job.id)
+    assert removed is not None
+    assert (removed.state, removed.done) == (State.COMPLETED, 1)
+    assert await store.get(job.id) is None
+    await store.close()
+    await worker.close()
 
 
 async def test_removing_an_ended_job_leaves_nothing(store: JobStore) -> None:
@@ -225,6 +282,8 @@ async def test_totals(store: JobStore) -> None:
     assert Counter(totals.jobs) == Counter({State.PROCESSING: 1, State.QUEUED: 1})
     assert totals.waiting_items == 5
     assert totals.oldest_seconds >= 0
+    await asyncio.sleep(0.3)
+    assert (await store.totals()).oldest_seconds - totals.oldest_seconds > 0.29
     await store.remove(job.id)
     assert (await store.totals()).jobs == {State.CANCELLED: 1, State.QUEUED: 1}
     await store.remove(job.id)
@@ -236,6 +295,50 @@ async def test_totals(store: JobStore) -> None:
     await store.expire(-1)
     await store.expire(-1)
     assert (await store.totals()).jobs == {}
+
+
+TEXT, FEEDBACK = b"secret of a pupil", b"secret of a teacher"
+
+
+async def kept_by(store: RedisStore) -> bytes:
+    """All that is in the server, but for what it has yet to drop from its append-only file."""
+    redis, found = store._redis, list[bytes]()
+    for key in await redis.keys("*"):
+        match await redis.type(key):
+            case b"string":
+                parts = [await redis.get(key)]
+            case b"hash":
+                parts = [*(await redis.hgetall(key)).keys(), *await redis.hvals(key)]
+            case b"list":
+                parts = await redis.lrange(key, 0, -1)
+            case b"set":
+                parts = list(await redis.smembers(key))
+            case b"zset":
+                parts = await redis.zrange(key, 0, -1)
+            case kind:
+                assert kind == b"stream"
+                parts = [value for _, fields in await redis.xrange(key) for value in fields.values()]
+        found += [key, *parts]
+    return b"\n".join(found)
+
+
+@pytest.mark.parametrize(("marked", "way"), [(0, "removed"), (1, "removed"), (2, "removed"), (2, "expired")])
+async def test_what_is_forgotten_is_in_no_key_of_redis(redis: RedisServer, marked: int, way: str) -> None:
+    """As test_sqlite.py says it of files."""
+    store = RedisStore(redis.url, lease=2.0)
+    await store._redis.flushall()
+    text = {"id_alumno": "A", "curso": "c", "consigna": "t", "respuesta": TEXT.decode()}
+    job, _ = await store.create(NewJob(str(uuid.uuid4()), "ada", [text] * 2, "key"), QUOTA)
+    await store.claim(9)
+    rows = [Finished(index, "A", Evaluation(3, FEEDBACK.decode())) for index in range(marked)]
+    await store.record(job.id, rows, 0.1)
+    assert (TEXT in await kept_by(store)) is (marked < 2), "an ended job's texts are needed no more"
+    assert (FEEDBACK in await kept_by(store)) is (marked > 0)
+    await (store.remove(job.id) if way == "removed" else store.expire(-1))
+    left = await kept_by(store)
+    assert TEXT not in left
+    assert FEEDBACK not in left
+    await store.close()
 
 
 async def worked_through(store: RedisStore, between: Between | None) -> list[object]:

@@ -131,3 +131,30 @@ async def test_a_stream_whose_events_the_store_has_lost_ends_with_its_job(redis:
         told = [part async for part in story(store, Feed(), job, 0, heartbeat=0.05)]
     assert len(told) == 2, "what a stream begins with"
     await store.close()
+
+
+async def test_a_reader_of_a_store_that_fell_back_is_told_the_log_as_it_is_now(redis: RedisServer) -> None:
+    """Events that were told and are no more: others have their ids."""
+    store, feed = RedisStore(redis.url, lease=5.0), Feed()
+    await store._redis.flushall()
+    job, _ = await store.create(NewJob(str(uuid.uuid4()), "ada", [TEXT] * 3), Quota(99, 99))
+    await store.claim(99)
+    kept = {key: await store._redis.dump(key) for key in await store._redis.keys("*")}
+    told = story(store, feed, job, 0, heartbeat=0.05)
+    for index in range(2):
+        await store.record(job.id, [Finished(index, "A", Evaluation(1, "before"))], 0.1)
+    while b"id: 2" not in await anext(told):
+        pass
+    for key in await store._redis.keys("*"):
+        await store._redis.delete(key)
+    for key, value in kept.items():
+        await store._redis.restore(key, 0, value)
+    await store.record(job.id, [Finished(2, "A", Evaluation(2, "after"))], 0.1)
+    async with asyncio.timeout(10):
+        while (part := await anext(told)) == HEARTBEAT:
+            pass
+        assert b"id: 1\n" in part
+        assert b"after" in part
+        await store.record(job.id, [Finished(n, "A", Evaluation(2, "after")) for n in range(2)], 0.1)
+        assert b"event: complete\nid: 3" in b"".join([part async for part in told])
+    await store.close()

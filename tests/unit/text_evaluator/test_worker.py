@@ -4,123 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from predictors.text_evaluator.evaluation import EngineLost, Evaluation, Outcome
-from predictors.text_evaluator.jobs.feed import Feed
-from predictors.text_evaluator.jobs.model import Finished, Job, NewJob, State
+from predictors.text_evaluator.jobs.model import Event, Finished, State
 from predictors.text_evaluator.jobs.redis import NEWS, PREFIX, RedisStore
 from predictors.text_evaluator.jobs.sqlite import SqliteStore
-from predictors.text_evaluator.jobs.store import JobStore, Quota, StoreUnavailable
-from predictors.text_evaluator.jobs.worker import Worker
+from predictors.text_evaluator.jobs.store import JobStore, StoreUnavailable
+from tests.support.jobs import Engine, Followed, indexes
 from tests.support.redis import RedisServer, redis_server
-
-QUOTA = Quota(jobs=100, caller_items=10_000)
-Read = Callable[[dict[str, str]], Awaitable[Any]]
-Mark = Callable[[Any], Awaitable[Outcome]]
-
-
-async def as_posted(fields: dict[str, str]) -> dict[str, str]:
-    return fields
-
-
-class Engine:
-    """Marks every text with its place; says what it was given and what was taken from it."""
-
-    def __init__(self, *, blocked: bool = False) -> None:
-        self.ready: list[str] = []
-        self.begun: list[str] = []
-        self.cancelled: list[str] = []
-        self.go, self.changed = asyncio.Event(), asyncio.Event()
-        self.running = self.most = 0
-        if not blocked:
-            self.go.set()
-
-    async def read(self, fields: dict[str, str]) -> dict[str, str]:
-        self.ready.append(fields["respuesta"])
-        self.changed.set()
-        return fields
-
-    async def mark(self, fields: dict[str, str]) -> Outcome:
-        self.begun.append(fields["respuesta"])
-        self.running += 1
-        self.most = max(self.most, self.running)
-        self.changed.set()
-        try:
-            await asyncio.sleep(0)
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(fields["respuesta"])
-            raise
-        finally:
-            self.running -= 1
-            self.changed.set()
-        return Evaluation(3, fields["respuesta"])
-
-    async def until(self, happened: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not happened():
-                self.changed.clear()
-                await self.changed.wait()
-
-
-class Followed:
-    """A store whose news go to a worker and to whoever waits for a job's end."""
-
-    def __init__(self, store: JobStore) -> None:
-        self.store, self.feed = store, Feed()
-        self.workers: list[Worker[Any]] = []
-
-    def hear(self, job_id: str, events: Any) -> None:
-        self.feed.publish(job_id, events)
-        for worker in self.workers:
-            worker.hear(job_id, events)
-
-    @asynccontextmanager
-    async def worker(self, mark: Mark, read: Read = as_posted, **settings: Any) -> AsyncIterator[Worker[Any]]:
-        defaults = {"slots": 4, "batch": 3, "lease": 2.0, "ttl": 60.0, "cleanup": 60.0}
-        worker = Worker(self.store, read, mark, **{**defaults, **settings})
-        self.workers.append(worker)
-        async with worker.working():
-            yield worker
-        self.workers.remove(worker)
-
-    async def post(self, size: int, owner: str = "ada") -> str:
-        name = str(uuid.uuid4())
-        items = [
-            {"id_alumno": "A", "curso": "c", "consigna": "t", "respuesta": f"{name[:4]} {n}"}
-            for n in range(size)
-        ]
-        job, _ = await self.store.create(NewJob(name, owner, items), QUOTA)
-        return job.id
-
-    async def ended(self, job_id: str) -> Job:
-        with self.feed.follow(job_id) as follower:
-            async with asyncio.timeout(20):
-                while True:
-                    job = await self.store.get(job_id)
-                    assert job is not None
-                    if job.state.ended:
-                        return job
-                    await follower.rung(5)
-
-
-@pytest.fixture
-async def followed(store: JobStore) -> Followed:
-    followed = Followed(store)
-    # The same store, whose news are now heard here.
-    store._listener = followed.hear  # type: ignore[attr-defined]
-    return followed
-
-
-async def indexes(store: JobStore, job_id: str) -> list[int]:
-    return [row["index"] for row in await store.results(job_id, 0, 10_000)]
 
 
 async def test_every_text_once_and_never_more_than_the_slots(followed: Followed) -> None:
@@ -151,6 +49,18 @@ async def test_jobs_that_were_there_before_the_worker_are_taken(followed: Follow
     job_id = await followed.post(5)
     async with followed.worker(Engine().mark):
         assert (await followed.ended(job_id)).done == 5
+
+
+async def test_a_workers_jobs_expire_and_then_are_gone(followed: Followed) -> None:
+    async with followed.worker(Engine().mark, ttl=0.5, cleanup=0.1):
+        job_id = await followed.post(2)
+        states: list[State] = []
+        async with asyncio.timeout(20):
+            while (job := await followed.store.get(job_id)) is not None:
+                states.append(job.state)
+                await asyncio.sleep(0.01)  # of the last step nobody tells
+    assert states[-1] is State.EXPIRED
+    assert State.COMPLETED in states
 
 
 async def test_a_small_job_does_not_wait_for_a_large_one(followed: Followed) -> None:
@@ -186,18 +96,40 @@ async def test_a_job_that_is_cancelled_while_it_is_claimed_keeps_no_slot(
     cancelled = await followed.post(10)
 
     async def claim(limit: int) -> Any:
-        claims = await real(limit)
-        await followed.store.remove(cancelled)
-        claimed.set()
+        if claims := await real(limit):
+            await followed.store.remove(cancelled)
+            claimed.set()
         return claims
 
     monkeypatch.setattr(followed.store, "claim", claim)
     async with asyncio.timeout(10), followed.worker(engine.mark, lease=60.0) as worker:
         await claimed.wait()
-        assert worker.active == 1
         while worker.active:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await engine.until(lambda: engine.running == 0)
+
+
+async def test_a_job_that_is_cancelled_as_its_texts_are_begun_keeps_no_place(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is cancelled before its first step runs none of its code."""
+    engine = Engine()
+    async with followed.worker(engine.mark, slots=2) as worker:
+        real, cancelled = worker._queue.take, asyncio.Event()
+
+        def take() -> Any:
+            text = real()
+            if not cancelled.is_set():
+                cancelled.set()
+                # In the turn of the loop in which texts are begun, as the store's thread may tell of it.
+                asyncio.get_running_loop().call_soon(followed.hear, job_id, [Event(1, "error", {})])
+            return text
+
+        monkeypatch.setattr(worker._queue, "take", take)
+        job_id = await followed.post(10)
+        await cancelled.wait()
+        await followed.store.remove(job_id)
+        assert (await followed.ended(await followed.post(10))).done == 10
 
 
 @pytest.mark.parametrize("where", ["read", "mark"])
@@ -363,6 +295,66 @@ async def test_leaving_records_what_is_finished_and_gives_back_the_rest(followed
     assert len(first.begun) + len(second.begun) == 60
 
 
+async def test_a_worker_that_ends_begins_no_text_more(followed: Followed) -> None:
+    engine = Engine(blocked=True)
+    job_id = await followed.post(10)
+    async with followed.worker(engine.mark, engine.read, slots=2):
+        await engine.until(lambda: len(engine.ready) == 4 and engine.running == 2)
+        asyncio.get_running_loop().call_later(0.2, engine.go.set)  # while it is about to end
+    assert len(engine.begun) == 2
+    assert engine.cancelled == []
+    assert len(await indexes(followed.store, job_id)) == 2
+
+
+async def test_a_text_whose_cancellation_is_forgotten_is_not_begun(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.wait_for forgets one that comes in the turn in which what it waits for does."""
+    engine, asked, real = Engine(), asyncio.Event(), followed.store.fields
+
+    async def fields(job_id: str, index: int) -> dict[str, str] | None:
+        asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return await real(job_id, index)
+
+    monkeypatch.setattr(followed.store, "fields", fields)
+    async with followed.worker(engine.mark, engine.read):
+        await followed.post(1)
+        await asked.wait()
+    await engine.until(lambda: len(engine.ready) == 1)
+    await asyncio.sleep(0)
+    assert engine.begun == []
+
+
+async def test_a_job_that_is_let_go_begins_no_text_more(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, released = Engine(blocked=True), asyncio.Event()
+    real = followed.store.release
+
+    async def no_part() -> int:
+        return 0
+
+    async def release(job_ids: Any) -> None:
+        await real(job_ids)
+        released.set()
+
+    monkeypatch.setattr(followed.store, "release", release)
+    await followed.post(10)
+    async with followed.worker(engine.mark, engine.read, slots=2) as worker:
+        await engine.until(lambda: len(engine.ready) == 4 and engine.running == 2)
+        monkeypatch.setattr(followed.store, "share", no_part)
+        while worker.waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        engine.go.set()
+        await asyncio.wait_for(released.wait(), 10)
+        begun = [int(text.split()[1]) for text in engine.begun]
+        (claim,) = await followed.store.claim(1)
+    assert len(begun) == 2
+    assert claim.open == [index for index in range(10) if index not in begun]
+
+
 async def test_two_replicas_on_one_redis_share_the_work_and_double_nothing(redis: RedisServer) -> None:
     stores = [RedisStore(redis.url, lease=2.0) for _ in range(2)]
     await stores[0]._redis.flushall()
@@ -482,6 +474,46 @@ async def test_a_server_that_goes_and_comes_back_costs_nothing(tmp_path: Path) -
         server.kill()
 
 
+async def test_a_redis_that_comes_back_without_its_last_second_costs_a_second_marking(
+    redis: RedisServer,
+) -> None:
+    """As with everysec after a power cut, or at a replica that was a moment behind."""
+    store, gate = RedisStore(redis.url, lease=1.0), asyncio.Semaphore(0)
+    await store._redis.flushall()
+    followed, begun = Followed(store), Counter[str]()
+    await store.open(followed.hear)
+
+    async def mark(fields: dict[str, str]) -> Outcome:
+        await gate.acquire()
+        begun[fields["respuesta"].split()[1]] += 1
+        return Evaluation(3, "x")
+
+    async def recorded(texts: int) -> None:
+        with followed.feed.follow(job_id) as follower:
+            while (job := await store.get(job_id)) is None or job.done < texts:
+                await follower.rung(5)
+
+    async with followed.worker(mark, slots=1, batch=2, lease=1.0):
+        job_id = await followed.post(10)
+        for done in (2, 4):
+            gate.release()
+            gate.release()
+            await recorded(done)
+        kept = {key: await store._redis.dump(key) for key in await store._redis.keys("*")}
+        gate.release()
+        gate.release()
+        await recorded(6)
+        for key, value in kept.items():
+            await store._redis.restore(key, 0, value, replace=True)
+        for _ in range(20):
+            gate.release()
+        job = await followed.ended(job_id)
+    assert (job.state, job.done) == (State.COMPLETED, 10)
+    assert sorted(await indexes(store, job_id)) == list(range(10))
+    assert begun.keys() == {str(n) for n in range(10)}
+    await store.close()
+
+
 async def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "jobs.db")
     followed, engine = Followed(store), Engine(blocked=True)
@@ -514,7 +546,7 @@ async def test_a_full_redis_is_said_and_loses_nothing(tmp_path: Path) -> None:
             await engine.until(lambda: engine.running == 20)
             await store._redis.config_set("maxmemory", "1")
             engine.go.set()
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailable, match="no room left"):
                 await followed.post(5)
             await store._redis.config_set("maxmemory", "0")
             assert (await followed.ended(job_id)).done == 20
