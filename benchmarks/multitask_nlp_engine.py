@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import openvino
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import DistilBertConfig, DistilBertModel
@@ -34,19 +33,20 @@ from benchmarks.mixes import Sequences, arrival_batches, budget_batches, natural
 from benchmarks.servers import ROOT, free_port, serving
 from hack.demo_models import demo_checkpoint
 from predictors.multitask_nlp import onnx_reader
-from predictors.multitask_nlp.engine import Engine
+from predictors.multitask_nlp.engine import Engine, options
 from predictors.multitask_nlp.predictor import MultitaskNlp
 from predictors.multitask_nlp.settings import MultitaskSettings
 from predictors.multitask_nlp.tasks import Query
 from predictors.multitask_nlp.training.export import export_fp32, export_int8
 from predictors.multitask_nlp.training.model import MultitaskModel
+from predictors.runtime.openvino import core
 
 CACHE = Path.home() / ".cache" / "quintet" / "bench" / "multitask_nlp"
 VOCABULARY, LENGTHS, MIX = 30_522, (16, 32, 64, 128, 256, 512), "mix"
 REPEATS = {MIX: 1}
 """Of a case in a round; 5 of the others: they are over in milliseconds, and one hiccup should not decide."""
 
-OURS, SORTED, ARRIVAL, OPENVINO = (
+OURS, SORTED, ARRIVAL, NNCF = (
     "ours",
     "(a) ONNX Runtime",
     "(b) ONNX Runtime, arrival order",
@@ -56,7 +56,7 @@ CONTENDERS = {
     OURS: "the served graph in the served engine (OpenVINO; activations scaled by token, not calibrated)",
     SORTED: "transformers' export, quantize_dynamic; the mix sorted, at most 1024 padded tokens a batch",
     ARRIVAL: "the same, the mix in batches of 16 padded to their longest",
-    OPENVINO: "the same export, quantised by NNCF, activations calibrated; the mix as in (a)",
+    NNCF: "the same export, quantised by NNCF, activations calibrated; the mix as in (a)",
 }
 
 Contender = Callable[[str, int], float]
@@ -77,16 +77,16 @@ def main(arguments: Sequence[str] = ()) -> None:
     cases = {f"1 x {n}": prompts([n], VOCABULARY, seed=n) for n in LENGTHS}
     cases[MIX] = natural_mix(100, VOCABULARY)
     load_before = os.getloadavg()[0]
-    with _openvino(plain, cases, options.threads) as openvino:
+    with _nncf(plain, cases, options.threads) as nncf:
         contenders: dict[str, Contender] = {
             OURS: _timed(Engine(ours, options.threads).logits, cases),
             SORTED: _timed(_onnx(dynamic, options.threads, budget_batches), cases),
             ARRIVAL: _timed(_onnx(dynamic, options.threads, arrival_batches), cases),
-            OPENVINO: openvino,
+            NNCF: nncf,
         }
         seconds = _race(contenders, list(cases), options.rounds)
     load = f"{load_before:.1f} before, {os.getloadavg()[0]:.1f} after"
-    sizes = {OURS: ours, SORTED: dynamic, OPENVINO: _kept_by_openvino().with_suffix(".bin")}
+    sizes = {OURS: ours, SORTED: dynamic, NNCF: _kept_by_nncf().with_suffix(".bin")}
     sections = [
         _setting(options, cases[MIX], load),
         _speed_table(seconds, list(cases)),
@@ -152,17 +152,17 @@ def _padded(sequences: Sequences, cut: Callable[[list[int]], list[list[int]]]) -
     return batches
 
 
-def _kept_by_openvino() -> Path:
+def _kept_by_nncf() -> Path:
     return CACHE / "openvino.xml"
 
 
 @contextlib.contextmanager
-def _openvino(plain: Path, cases: Mapping[str, Sequences], threads: int) -> Iterator[Contender]:
-    print("starting OpenVINO (minutes the first time)", flush=True)
+def _nncf(plain: Path, cases: Mapping[str, Sequences], threads: int) -> Iterator[Contender]:
+    print("starting NNCF's graph in OpenVINO (minutes the first time)", flush=True)
     script = str(ROOT / "benchmarks" / "peers" / "multitask_nlp_openvino.py")
     uv = str(Path(sys.executable).with_name("uv"))
     process = subprocess.Popen(
-        [uv, "run", "--quiet", "--script", script, str(plain), str(_kept_by_openvino()), str(threads)],
+        [uv, "run", "--quiet", "--script", script, str(plain), str(_kept_by_nncf()), str(threads)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -182,7 +182,7 @@ def _openvino(plain: Path, cases: Mapping[str, Sequences], threads: int) -> Iter
                 found = json.loads(line)
                 if isinstance(found, dict) and name in found:
                     return found[name]
-        raise SystemExit("OpenVINO's process ended.")
+        raise SystemExit("The process of NNCF's graph ended.")
 
     def seconds(case: str, repeats: int) -> float:
         ask({"run": case, "repeats": repeats})
@@ -234,7 +234,7 @@ def _speed_table(seconds: Seconds, cases: Sequence[str]) -> str:
         [
             case,
             *(f"{1000 * statistics.median(seconds[case, name]):.1f}" for name in CONTENDERS),
-            *(report.spread(_ratios(seconds, case, OURS, peer)) for peer in (SORTED, OPENVINO)),
+            *(report.spread(_ratios(seconds, case, OURS, peer)) for peer in (SORTED, NNCF)),
         ]
         for case in cases
     ]
@@ -243,14 +243,12 @@ def _speed_table(seconds: Seconds, cases: Sequence[str]) -> str:
 
 
 def _verdict(seconds: Seconds) -> str:
-    onnx, openvino = (
-        statistics.median(_ratios(seconds, "1 x 128", OURS, peer)) for peer in (SORTED, OPENVINO)
-    )
-    peers = [min(times) for times in zip(*(seconds[MIX, peer] for peer in (SORTED, OPENVINO)), strict=True)]
+    onnx, nncf = (statistics.median(_ratios(seconds, "1 x 128", OURS, peer)) for peer in (SORTED, NNCF))
+    peers = [min(times) for times in zip(*(seconds[MIX, peer] for peer in (SORTED, NNCF)), strict=True)]
     rate = statistics.median(theirs / ours for ours, theirs in zip(seconds[MIX, OURS], peers, strict=True))
     return (
         "Wanted: 1 x 128 in at most 0.8 of (a)'s time and level with (c), the mix at 1.3 times the rate of "
-        f"the better peer. Found: {onnx:.2f}, {openvino:.2f}, {rate:.2f}.\n"
+        f"the better peer. Found: {onnx:.2f}, {nncf:.2f}, {rate:.2f}.\n"
     )
 
 
@@ -294,9 +292,9 @@ def _http_section(cpus: Sequence[int], rounds: int = 7, calls: int = 200) -> str
 
 def _profile_table(file: Path, sequences: Sequences, passes: int = 50, shown: int = 10) -> str:
     """Of each operator the fastest of many passes: the others were interrupted."""
-    settings = {"PERF_COUNT": True, "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
-    model = onnx_reader.read(file, integers=onnx_reader.multiplies_integers())
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    model, _ = onnx_reader.read(file, integers=onnx_reader.multiplies_integers())
+    settings = {**options(threads=1), "PERF_COUNT": True}
+    request = core().compile_model(model, "CPU", settings).create_infer_request()
     ids = np.stack(sequences)
     fastest: dict[str, tuple[float, str]] = {}
     for _ in range(passes):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
@@ -29,6 +29,8 @@ CHUNK_TOKENS = 512
 """Most tokens of a chunk, padding counted. Half as many take a tenth more time a token."""
 _LEAST_TOKENS = 128
 """Chunks are not made smaller than this to keep every thread busy."""
+_KERNELS = 500
+"""Kept for shapes that have been; several a shape. Making one anew takes less time than its first run."""
 _PADDING, _PASS = 0.05, 16
 """Most padding in a chunk, as a share of it or in tokens: about what another pass would cost."""
 
@@ -49,7 +51,8 @@ class Logits(NamedTuple):
 class Engine:
     name = "openvino"
     device = "cpu"
-    dtype = "int8"
+    dtype: str
+    """Of what its linear layers multiply, whatever the file keeps the weights in."""
     longest: int
     """Most tokens of a sequence."""
     vocabulary: int | None
@@ -59,7 +62,7 @@ class Engine:
         """Raises LoadError when ``file`` is not such a graph."""
         self.threads = threads
         try:
-            model = onnx_reader.read(file, integers=onnx_reader.multiplies_integers())
+            model, integers = onnx_reader.read(file, integers=onnx_reader.multiplies_integers())
             names = [entry.get_any_name() for entry in model.inputs]
             if set(names) != set(INPUTS):
                 raise LoadError(f"{file} takes {', '.join(sorted(names))}; expected {', '.join(INPUTS)}.")
@@ -69,9 +72,12 @@ class Engine:
                 raise LoadError(f"{file} has no output {missing[0]}.")
             self.longest, self.vocabulary = onnx_reader.longest(model), onnx_reader.vocabulary(model)
             self._together = _Requests(model, threads, 1)
+            self.dtype = "int8" if integers else self._together.precision
             self._alone = _Requests(model, threads, threads) if threads > 1 else self._together
         except RuntimeError as error:
-            raise LoadError(f"{file} is not a graph that OpenVINO can load: {_reason(error)}.") from None
+            raise LoadError(
+                f"{file} is not a graph that OpenVINO can load: {onnx_reader.reason(error)}."
+            ) from None
         self._dealer = Dealer(threads, "multitask_nlp") if threads > 1 else None
 
     def logits(self, sequences: Sequence[np.ndarray]) -> list[Logits]:
@@ -111,20 +117,30 @@ class Engine:
         ]
 
 
+def options(threads: int, streams: int = 1) -> dict[str, Any]:
+    """How OpenVINO is to run the graph, for as many callers at a time as there are ``streams``."""
+    return {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # the graph says itself what is put into 8 bits
+        "ENABLE_CPU_PINNING": False,  # the server and other models run on the same processors
+        "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS // streams,  # each stream keeps its own
+    }
+
+
 class _Requests:
     """The graph, for as many callers at a time as it has streams; threads are shared out to these."""
 
     def __init__(self, model: openvino.Model, threads: int, streams: int) -> None:
-        options = {
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": streams,
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # the graph says itself what is put into 8 bits
-            "ENABLE_CPU_PINNING": False,  # the server and other models run on the same processors
-        }
-        compiled = core().compile_model(model, "CPU", options)
+        self.compiled = compiled = core().compile_model(model, "CPU", options(threads, streams))
         self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
+
+    @property
+    def precision(self) -> str:
+        """Of what is computed in floats: bf16 where the processor multiplies these, else f32."""
+        return self.compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
 
     def run(self, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         request = self._idle.get()
@@ -156,9 +172,3 @@ def chunks(lengths: Sequence[int], threads: int) -> list[list[int]]:
         runs[-1].append(index)
         real += lengths[index]
     return runs
-
-
-def _reason(error: RuntimeError) -> str:
-    """The last line of what OpenVINO says: above it stand places in its own sources."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__).rstrip(".")

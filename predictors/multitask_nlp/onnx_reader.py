@@ -10,14 +10,17 @@ with a text does not change how its activations are scaled.
 from __future__ import annotations
 
 import bisect
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
 from openvino import opset13 as ops
 from openvino.frontend import NodeContext
 from openvino.frontend.onnx import ConversionExtension
+
+logger = logging.getLogger(__name__)
 
 Node = Any
 """An openvino.Node or one of its outputs: its operators take either."""
@@ -30,11 +33,17 @@ _MASKED = -1e4
 """Added to the scores that attention gives to padding."""
 
 
-def read(file: Path, *, integers: bool) -> openvino.Model:
+class Read(NamedTuple):
+    model: openvino.Model
+    integers: bool
+    """Whether its linear layers are products of integers."""
+
+
+def read(file: Path, *, integers: bool) -> Read:
     """Raises RuntimeError when ``file`` is not a graph that OpenVINO reads.
 
-    Without ``integers`` activations stay as they are, and the products of the same weights are fp32. A file
-    that quantises in another way is read as OpenVINO does: as right, and slower.
+    Without ``integers`` activations stay as they are, and the products of the same weights are of floats. A
+    file that quantises in another way is read as OpenVINO does: as right, and slower.
     """
     core, reading = openvino.Core(), _Reading(integers)
     core.add_extension(ConversionExtension("DynamicQuantizeLinear", reading.quantise))
@@ -44,10 +53,19 @@ def read(file: Path, *, integers: bool) -> openvino.Model:
     try:
         model = core.read_model(file)
         if reading.meant_for_products:
-            return model
-    except RuntimeError:
-        pass
-    return openvino.Core().read_model(file)
+            return Read(model, reading.integers)
+        why = "it quantises what is no factor of a linear layer"
+    except RuntimeError as error:
+        why = " ".join(str(error).split())  # all of it: which line says what depends on the version
+    plain = openvino.Core().read_model(file)  # says itself what is wrong with a file that is no graph
+    logger.warning("%s is read without products of integers, which takes longer: %s.", file, why)
+    return Read(plain, integers=False)
+
+
+def reason(error: RuntimeError) -> str:
+    """The last line of what OpenVINO says: above it stand places in its own sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__).rstrip(".")
 
 
 def multiplies_integers() -> bool:
@@ -83,6 +101,11 @@ class _Reading:
     def __init__(self, integers: bool) -> None:
         self._integers = integers
         self._quantised: list[Node] = []
+
+    @property
+    def integers(self) -> bool:
+        """Whether there was anything to put into 8 bits, and it was."""
+        return bool(self._quantised)
 
     @property
     def meant_for_products(self) -> bool:

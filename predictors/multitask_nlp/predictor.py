@@ -105,12 +105,12 @@ class MultitaskNlp(Predictor[Query, Reading, Analysis]):
         except NotATokenizer as error:
             raise LoadError(str(error)) from None
         self._engine = engine = Engine(artifact.graph, self._settings.threads or available_cpus())
-        longest, known = artifact.max_length, self._tokenizer.vocabulary_size
+        longest, last = artifact.max_length, self._tokenizer.last
         if engine.longest < longest:
             raise LoadError(f"The graph does not run on {longest} tokens: it takes {engine.longest}.")
-        if engine.vocabulary is not None and engine.vocabulary < known:
+        if engine.vocabulary is not None and engine.vocabulary <= last:
             raise LoadError(
-                f"The graph knows {engine.vocabulary} tokens, fewer than its tokenizer's {known}."
+                f"The graph knows {engine.vocabulary} tokens, but its tokenizer numbers them up to {last}."
             )
         progress("warming up")
         self._warm_up(longest)
@@ -118,14 +118,15 @@ class MultitaskNlp(Predictor[Query, Reading, Analysis]):
 
     def _warm_up(self, longest: int) -> None:
         """Lays the weights out for the processor, before the first caller comes, and makes some kernels."""
-        window = np.full(longest, self._tokenizer.vocabulary_size - 1, np.int64)
+        from predictors.multitask_nlp.onnx_reader import reason
+
+        window = np.full(longest, self._tokenizer.last, np.int64)
         try:
             for length in (4, 16, 64, longest):
                 self._engine.logits([window[:length]])
             self._engine.logits([window[:64]] * 4 * self._engine.threads)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].rstrip(".")
-            raise LoadError(f"The graph does not run: {reason}.") from None
+            raise LoadError(f"The graph does not run: {reason(error)}.") from None
 
     def self_test(self) -> None:
         for query, result in zip(_SELF_TEST, self.analyse(_SELF_TEST), strict=True):

@@ -8,22 +8,55 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from predictors.multitask_nlp.artifact import MANIFEST
 from predictors.runtime.errors import LoadError
 
+_ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+_LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+"""MLflow has one login for both."""
+
 
 def prepare_mlflow() -> None:
-    """Call before MLflow is imported: a folder may be a registry, nothing is sent home, logs have no bars."""
+    """Call before MLflow is imported and before its addresses are read; twice is as good as once.
+
+    A folder may be a registry, nothing is sent home, logs have no bars. Name and password go from servers'
+    addresses, which MLflow prints and puts into its errors, to the variables it has for them.
+    """
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    for variable in _ADDRESSES:
+        address, login = without_login(os.environ.get(variable, ""))
+        said = {name: value for name, value in zip(_LOGIN, login, strict=True) if value}
+        # Another login than is set already stays where it is: the one in the address is what counts.
+        if said and said.items() <= {**said, **os.environ}.items():
+            os.environ.update(said)
+            os.environ[variable] = address
+
+
+def without_login(address: str) -> tuple[str, tuple[str, str]]:
+    """A server's address without its name and password, and these two, empty where it has none.
+
+    The address of a database or a folder stays as it is: there is no other place for what it holds.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # no address at all: MLflow says so
+        return address, ("", "")
+    login, at, place = parts.netloc.rpartition("@")
+    if not at or parts.scheme.lower() not in ("http", "https"):
+        return address, ("", "")
+    name, _, password = login.partition(":")
+    return urlunsplit(parts._replace(netloc=place)), (unquote(name), unquote(password))
 
 
 def reason(error: Exception) -> str:
-    """MLflow's first line, without the name and password that its server's address may hold."""
+    """MLflow's first line, without the name and password that an address in it may hold."""
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"//[^/@\s]*@", "//", first).rstrip(".")
+    return re.sub(r"//[^/\s]*@", "//", first).rstrip(".")
 
 
 @contextmanager

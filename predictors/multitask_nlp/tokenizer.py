@@ -74,8 +74,9 @@ class TextTokenizer:
         return cls(tokenizer, max_length)
 
     @property
-    def vocabulary_size(self) -> int:
-        return self._tokenizer.get_vocab_size()
+    def last(self) -> int:
+        """The greatest token id."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     @property
     def longest_question(self) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    AutoConfig,
+    AutoModel,
     BertConfig,
     BertModel,
     DistilBertConfig,
@@ -70,9 +72,35 @@ def small_encoder(kind: str = "bert") -> PreTrainedModel:
     return DistilBertModel(config)
 
 
-def write_encoder(folder: Path) -> None:
+def other_encoder(kind: str) -> PreTrainedModel:
+    """A small one of a kind that has no graph of ours, by its name in transformers."""
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 120,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": LENGTH + 2,  # RoBERTa's first two are for padding
+        "initializer_range": WIDE,
+        "pad_token_id": 0,
+    }
+    if kind == "deberta-v2":  # as DeBERTa-v3 has it
+        sizes |= {
+            "relative_attention": True,
+            "position_buckets": 16,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": False,
+            "type_vocab_size": 0,
+        }
+    return AutoModel.from_config(AutoConfig.for_model(kind, **sizes))
+
+
+def write_encoder(folder: Path, encoder: PreTrainedModel | None = None) -> None:
     """As transformers saves them."""
-    small_encoder().save_pretrained(folder)
+    (encoder or small_encoder()).save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=make_tokenizer(), pad_token="[PAD]", unk_token="[UNK]", model_max_length=LENGTH
     ).save_pretrained(folder)

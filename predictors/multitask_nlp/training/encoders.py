@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from predictors.multitask_nlp.tokenizer import TextTokenizer
+from predictors.multitask_nlp.tokenizer import NotATokenizer, TextTokenizer
 
 
 class NoEncoder(Exception):
@@ -37,10 +37,14 @@ def load_encoder(name: str, max_length: int) -> Encoder:
     longest = min(getattr(model.config, "max_position_embeddings", max_length), theirs.model_max_length)
     if max_length > longest:
         raise NoEncoder(f"The encoder {name} reads {longest} tokens at most, not {max_length}.")
+    try:
+        tokenizer = TextTokenizer(theirs.backend_tokenizer, max_length)
+    except NotATokenizer as error:
+        raise NoEncoder(f"The encoder {name} cannot be used: {error}") from None
     # The pooler of a BERT belongs to its pre-training: no head of ours reads it.
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
-    return Encoder(model, TextTokenizer(theirs.backend_tokenizer, max_length), theirs.pad_token_id or 0)
+    return Encoder(model, tokenizer, theirs.pad_token_id or 0)
 
 
 def _in_package(name: str) -> str | None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from predictors.multitask_nlp.artifact import FORMAT_VERSION, GRAPH, MANIFEST, TOKENIZERS, sha256
-from predictors.multitask_nlp.engine import OUTPUTS
+from predictors.multitask_nlp.engine import OUTPUTS, Engine
 from predictors.multitask_nlp.tasks import NER_LABELS, SENTIMENTS
 from predictors.multitask_nlp.tokenizer import TextTokenizer
 from predictors.multitask_nlp.training import graph
-from predictors.multitask_nlp.training.encoders import load_encoder
+from predictors.multitask_nlp.training.encoders import NoEncoder, load_encoder
 from predictors.multitask_nlp.training.model import MultitaskModel
 from predictors.runtime.folders import only_writer, write_checkpoint
 
@@ -33,7 +36,7 @@ def export_fp32(model: MultitaskModel, file: Path) -> None:
     ids = torch.randint(1, 100, (2, 16))
     axes = {0: "batch", 1: "length"}
     model.eval()
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), _unscripted(model):
         warnings.simplefilter("ignore")  # the tracer's, about sizes that are constants here
         torch.onnx.export(
             model,
@@ -48,6 +51,24 @@ def export_fp32(model: MultitaskModel, file: Path) -> None:
         )
 
 
+@contextmanager
+def _unscripted(model: MultitaskModel) -> Iterator[None]:
+    """The encoder's own functions as they were before TorchScript compiled them, to be traced through.
+
+    Compiled ones leave their branches in the graph, and OpenVINO runs none whose sides differ in rank
+    (DeBERTa's relative positions).
+    """
+    place = vars(sys.modules[type(model.encoder).__module__])
+    scripted = {name: value for name, value in place.items() if isinstance(value, torch.jit.ScriptFunction)}
+    place.update(
+        {name: getattr(function, "_torchdynamo_inline", function) for name, function in scripted.items()}
+    )
+    try:
+        yield
+    finally:
+        place.update(scripted)
+
+
 def export_int8(model: MultitaskModel, file: Path) -> None:
     """8-bit weights; activations are scaled as they come. BERTs have a graph of their own."""
     if graph.supported(model):
@@ -57,6 +78,23 @@ def export_int8(model: MultitaskModel, file: Path) -> None:
         plain = Path(scratch) / "model.onnx"
         export_fp32(model, plain)
         quantize_dynamic(plain, file, weight_type=QuantType.QInt8)
+
+
+def check_served(model: MultitaskModel, name: str, max_length: int) -> None:
+    """Raises NoEncoder when the engine cannot run what is exported of a model with the encoder ``name``.
+
+    Weights do not matter, so it is known before a training what only its end would tell.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "model.onnx"
+        try:
+            export_int8(model, file)
+            Engine(file, threads=1).logits([np.full(length, 1) for length in (3, max_length)])
+        except Exception as error:  # the exporter raises classes of several packages
+            kind = model.encoder.config.model_type
+            first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            reason = first.replace(str(file), "the graph")
+            raise NoEncoder(f"The encoder {name} ({kind}) cannot be served: {reason}.") from None
 
 
 def artifact_files(

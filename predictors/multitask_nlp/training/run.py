@@ -19,7 +19,7 @@ from predictors.multitask_nlp.training import gate
 from predictors.multitask_nlp.training.encoders import load_encoder
 from predictors.multitask_nlp.training.evaluation import Metrics, evaluate, reader
 from predictors.multitask_nlp.training.examples import Split
-from predictors.multitask_nlp.training.export import artifact_files
+from predictors.multitask_nlp.training.export import artifact_files, check_served
 from predictors.multitask_nlp.training.features import features
 from predictors.multitask_nlp.training.loop import STATE_FORMAT, Observer, Outcome, Recipe, train, write_whole
 from predictors.multitask_nlp.training.model import MultitaskModel
@@ -84,6 +84,7 @@ def _run(job: Job, observer: Observer) -> str:
         ).encode()
     ).hexdigest()
     encoder = load_encoder(job.encoder, job.max_length)
+    check_served(MultitaskModel(encoder.model), job.encoder, job.max_length)
     torch.manual_seed(job.recipe.seed)
     model = MultitaskModel(encoder.model)
     state = job.output / "state" / identity[:12]
@@ -103,11 +104,9 @@ def _run(job: Job, observer: Observer) -> str:
         )
         write_whole(job.output / WEIGHTS, outcome.model.state_dict())
         quantised = export(outcome, encoder.tokenizer, validation, job.output, hashes)
-        tracker.log_metrics({
-            **{f"int8_{name}": value for name, value in quantised.as_dict().items()},
-            "fp32_bytes": (job.output / WEIGHTS).stat().st_size,
-            "int8_bytes": (job.output / "served" / GRAPH).stat().st_size,
-        })  # fmt: skip
+        weights, graph = job.output / WEIGHTS, job.output / "served" / GRAPH
+        sizes = {"fp32_bytes": weights.stat().st_size, "int8_bytes": graph.stat().st_size}
+        tracker.finished(outcome.metrics, quantised, sizes)
         gate.check(outcome.metrics, quantised, job.drops)
         if not job.register:
             return f"written to {job.output}"

@@ -62,10 +62,13 @@ class Tracker:
 
         mlflow.log_metrics(metrics.as_dict(), step=step)
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def finished(self, exact: Metrics, quantised: Metrics, sizes: Mapping[str, int]) -> None:
+        """The best weights' metrics before and after 8 bits: both as a file, as the original had it."""
         import mlflow
 
-        mlflow.log_metrics(dict(metrics))
+        in_8_bits = {f"int8_{name}": value for name, value in quantised.as_dict().items()}
+        mlflow.log_metrics({**in_8_bits, **sizes})
+        mlflow.log_dict({**exact.as_dict(), **in_8_bits, **sizes}, "metrics/metrics.json")
 
     def register(self, folder: Path) -> str:
         """The served folder as a new version of the registered model, which the alias then names; its URI."""
@@ -93,7 +96,9 @@ class Tracker:
 
 
 def store_id(default_store: Path) -> str:
-    """By which a run's store is known again; a hash, since the address may hold a password."""
+    """By which a run's store is known again, whoever logs in there; a hash, since a database's address may
+    hold a password."""
+    prepare_mlflow()
     return hashlib.sha256(_store(default_store).encode()).hexdigest()
 
 
@@ -105,6 +110,7 @@ def tracked(parameters: Mapping[str, Any], resumed: str | None, default_store: P
     """
     prepare_mlflow()
     import mlflow
+    import requests
     from mlflow.exceptions import MlflowException
 
     server = os.environ.get("MLFLOW_TRACKING_URI")  # before MLflow sets it itself
@@ -118,7 +124,7 @@ def tracked(parameters: Mapping[str, Any], resumed: str | None, default_store: P
                 mlflow.set_tags({f"version.{name}": metadata.version(name) for name in _LIBRARIES})
                 mlflow.set_tags({"version.python": platform.python_version(), "machine": platform.machine()})
             yield Tracker(run.info.run_id)
-    except MlflowException as error:
+    except (MlflowException, requests.RequestException) as error:  # the latter from its store of files
         where = "the server of MLFLOW_TRACKING_URI" if server else store  # its address may hold a password
         raise NoTracking(f"MLflow failed at {where}: {reason(error)}.") from None
 

@@ -15,6 +15,7 @@ from predictors.multitask_nlp.engine import Engine, Logits
 from predictors.multitask_nlp.predictor import MultitaskNlp, Reading
 from predictors.multitask_nlp.settings import MultitaskSettings
 from predictors.multitask_nlp.tasks import Analysis, Answer, Entity, Query, Sentiment
+from predictors.runtime.cpus import available_cpus
 from predictors.runtime.errors import Internal, InvalidValue, LoadError
 
 
@@ -172,19 +173,32 @@ def test_a_graph_that_reads_less_than_its_folder_says(served: Path, tmp_path: Pa
         predictor.load(lambda _: None)
 
 
-def test_a_graph_that_knows_fewer_tokens_than_its_tokenizer(served: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [120, 700])
+def test_a_graph_that_knows_fewer_tokens_than_its_tokenizer(
+    served: Path, tmp_path: Path, number: int
+) -> None:
+    """``number``: of one more token, after the last or far from it. A count would not see a gap."""
     folder = tmp_path / "served"
     shutil.copytree(served, folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    pieces = tokenizer["model"]["vocab"]
-    pieces |= {f"word{number}": number for number in range(len(pieces), 121)}
+    tokenizer["model"]["vocab"]["word"] = number
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     manifest = json.loads((folder / MANIFEST).read_text())
     del manifest["sha256"]["tokenizer.json"]
     (folder / MANIFEST).write_text(json.dumps(manifest))
     predictor = MultitaskNlp(MultitaskSettings(model_dir=folder, threads=1))  # pyright: ignore[reportCallIssue]
-    with pytest.raises(LoadError, match=r"knows 120 tokens, fewer than its tokenizer's 121"):
+    with pytest.raises(LoadError, match=f"knows 120 tokens, but its tokenizer numbers them up to {number}"):
         predictor.load(lambda _: None)
+
+
+@pytest.mark.parametrize("threads", [1, 3, None])
+def test_the_engine_has_the_threads_of_the_settings_or_all_there_are(
+    served: Path, threads: int | None
+) -> None:
+    predictor = MultitaskNlp(MultitaskSettings(model_dir=served, threads=threads))  # pyright: ignore[reportCallIssue]
+    predictor.load(lambda _: None)
+    assert predictor._engine.threads == (threads or available_cpus())
+    assert predictor.description()["dtype"] == predictor._engine.dtype
 
 
 class Broken(Engine):

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from predictors.multitask_nlp.decoding.ner import first_tokens
 from predictors.multitask_nlp.tokenizer import NotATokenizer, TextTokenizer, spans
 from predictors.multitask_nlp.words import words
-from tests.support.multitask_nlp import CLS, SEP
+from tests.support.multitask_nlp import CLS, SEP, make_tokenizer
 
 
 @given(count=st.integers(0, 500), room=st.integers(2, 60))
@@ -92,6 +92,14 @@ def test_a_space_is_no_part_of_the_word_after_it() -> None:
     (document,) = TextTokenizer(sentencepiece(), 32).texts(["a bo  b"])
     found = first_tokens(document, words(document.text))
     assert [document.text[slice(*document.offsets[token])] for token in found] == ["a", "b", "b"]
+
+
+def test_the_last_token_is_not_their_count() -> None:
+    tokenizer = make_tokenizer()
+    count = tokenizer.get_vocab_size()
+    assert TextTokenizer(tokenizer, 32).last == count - 1
+    tokenizer.add_special_tokens(["[EXTRA]"])
+    assert TextTokenizer(tokenizer, 32).last == count
 
 
 def test_a_tokenizer_without_a_first_special_is_refused() -> None:

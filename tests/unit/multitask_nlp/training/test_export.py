@@ -16,10 +16,17 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from predictors.multitask_nlp.artifact import read_artifact
 from predictors.multitask_nlp.engine import OUTPUTS, Engine, Logits
 from predictors.multitask_nlp.training import graph
+from predictors.multitask_nlp.training.encoders import NoEncoder
 from predictors.multitask_nlp.training.evaluation import reader
-from predictors.multitask_nlp.training.export import WrongWeights, export_fp32, export_int8, export_weights
+from predictors.multitask_nlp.training.export import (
+    WrongWeights,
+    check_served,
+    export_fp32,
+    export_int8,
+    export_weights,
+)
 from predictors.multitask_nlp.training.model import MultitaskModel
-from tests.support.multitask_nlp import small_encoder
+from tests.support.multitask_nlp import LENGTH, other_encoder, small_encoder, write_encoder
 
 ModelMaker = Callable[..., MultitaskModel]
 
@@ -105,6 +112,22 @@ def test_an_encoder_of_another_kind_goes_through_the_exporter(
     assert far(engine.logits(sequences()), reader(model)(sequences())) < 0.15
 
 
+@pytest.mark.parametrize("kind", ["roberta", "deberta-v2"])
+def test_so_do_the_kinds_that_have_no_graph_of_ours(tmp_path: Path, kind: str) -> None:
+    model = MultitaskModel(other_encoder(kind)).eval()
+    check_served(model, kind, LENGTH)
+    export_int8(model, tmp_path / "model.quant.onnx")
+    engine = Engine(tmp_path / "model.quant.onnx", threads=1)
+    assert far(engine.logits(sequences()), reader(model)(sequences())) < 0.15
+
+
+def test_a_kind_that_cannot_be_served_is_one_sentence() -> None:
+    """FNet's Fourier transforms are no operators of ONNX."""
+    sentence = r"^The encoder mine \(fnet\) cannot be served: .*fft.* is not supported\.$"
+    with pytest.raises(NoEncoder, match=sentence):
+        check_served(MultitaskModel(other_encoder("fnet")), "mine", LENGTH)
+
+
 def test_a_graph_as_the_original_published_it(make_model: ModelMaker, tmp_path: Path) -> None:
     """Quantised by ONNX Runtime to unsigned 8 bits, the sentiment output called logits."""
     model = make_model("distilbert").eval()
@@ -117,6 +140,33 @@ def test_a_graph_as_the_original_published_it(make_model: ModelMaker, tmp_path: 
     quantize_dynamic(tmp_path / "model.onnx", tmp_path / "model.quant.onnx", weight_type=QuantType.QUInt8)
     engine = Engine(tmp_path / "model.quant.onnx", threads=1)
     assert far(engine.logits(sequences()), reader(model)(sequences())) < 0.15
+
+
+PUBLISHED_HEADS = {
+    "sentiment_head.0.weight": (32, 32),
+    "sentiment_head.0.bias": (32,),
+    "sentiment_head.3.weight": (2, 32),
+    "sentiment_head.3.bias": (2,),
+    "ner_head.1.weight": (9, 32),
+    "ner_head.1.bias": (9,),
+    "qa_head.weight": (2, 32),
+    "qa_head.bias": (2,),
+}
+"""By the published names, as wide as the small encoder."""
+
+
+def test_the_published_names_become_a_served_folder(tmp_path: Path) -> None:
+    """A state dict as the original saved it: put together here, and not asked of our model."""
+    encoder = small_encoder("distilbert")
+    write_encoder(tmp_path / "encoder", encoder)
+    state = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    state |= {name: torch.randn(shape) for name, shape in PUBLISHED_HEADS.items()}
+    torch.save(state, tmp_path / "model.pt")
+    export_weights(tmp_path / "model.pt", str(tmp_path / "encoder"), 64, tmp_path / "served")
+    model = MultitaskModel(encoder).eval()
+    model.load_state_dict(state)
+    engine = Engine(read_artifact(tmp_path / "served").graph, threads=1)
+    assert far(engine.logits(sequences()), reader(model)(sequences())) < 0.06
 
 
 def test_a_state_dict_becomes_a_served_folder(encoder_folder: Path, tmp_path: Path) -> None:

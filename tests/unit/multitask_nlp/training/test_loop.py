@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,9 +125,9 @@ def test_a_stop_while_the_state_is_written_waits_until_it_is_whole(
     """PyTorch's writer is C++ that calls back, and makes an error of its own of what is raised in there."""
 
     class StoppedWriting(io.FileIO):
-        def write(self, data: object, /) -> int:
+        def write(self, data: Any, /) -> int:
             os.kill(os.getpid(), signal.SIGINT)
-            return super().write(data)  # pyright: ignore[reportArgumentType]
+            return super().write(data)
 
     monkeypatch.setattr(Path, "open", lambda path, mode: StoppedWriting(path, mode))
     watch = Watch()
@@ -160,6 +161,41 @@ def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_to_nothing() -> None:
     assert shares[55] == pytest.approx(0.5)
     assert shares[99] == pytest.approx(1 / 90)
     assert rate_share(100, 100, 0.1) == 0.0
+
+
+def test_the_optimizer_is_adamw_and_learns_at_that_rate(
+    make_model: ModelMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[list[float]] = []
+    made: list[torch.optim.AdamW] = []
+
+    class Recording(torch.optim.AdamW):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            made.append(self)
+
+        def step(self, closure: Any = None) -> Any:
+            rates.append(sorted({group["lr"] for group in self.param_groups}))
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Recording)
+    model = make_model()
+    recipe = replace(RECIPE, warmup=0.25, heads_rate=10.0, weight_decay=0.01)
+    train(model, data(), recipe, scored(0.1, 0.2), Watch())
+    rising, falling = [n / 6 for n in range(1, 7)], [n / 18 for n in range(18, 0, -1)]
+    expected = [[3e-3 * share, 3e-2 * share] for share in (*rising, *falling)]
+    assert rates == [pytest.approx(pair) for pair in expected]
+
+    (optimizer,) = made
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    decays = {
+        names[one]: group["weight_decay"] for group in optimizer.param_groups for one in group["params"]
+    }
+    full = {names[one]: group["full_rate"] for group in optimizer.param_groups for one in group["params"]}
+    assert decays.keys() == set(names.values())
+    for name, decay in decays.items():
+        assert decay == (0.0 if name.endswith(".bias") or "LayerNorm" in name else 0.01), name
+        assert full[name] == (3e-3 if name.startswith("encoder.") else 3e-2), name
 
 
 def test_gradients_are_clipped(make_model: ModelMaker) -> None:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import mlflow.artifacts
 import mlflow.pyfunc
 import pandas as pd
 import pytest
@@ -143,6 +144,10 @@ def test_a_run_leaves_all_that_made_it_and_a_model_to_serve(
         assert f"int8_{name}" in metrics
     assert 0 < metrics["int8_bytes"] < metrics["fp32_bytes"]
     assert metrics["train_loss"] > 0
+    file = json.loads(mlflow.artifacts.load_text(f"{found.info.artifact_uri}/metrics/metrics.json"))
+    named = (*METRICS, "score")
+    assert file.keys() == {*named, *(f"int8_{name}" for name in named), "fp32_bytes", "int8_bytes"}
+    assert file["int8_ner_f1"] == metrics["int8_ner_f1"]
 
     version = client.get_model_version_by_alias(REGISTERED, ALIAS)
     assert version.run_id == found.info.run_id

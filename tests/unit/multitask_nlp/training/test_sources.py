@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from predictors.multitask_nlp.tasks import NER_LABELS
+from predictors.multitask_nlp.training.examples import NerExample, QaExample, SentimentExample
 from predictors.multitask_nlp.training.made import qa, sentiment
 from predictors.multitask_nlp.training.made.ner import SENTENCES
 from predictors.multitask_nlp.training.made.wordings import of_split
@@ -83,10 +84,52 @@ def test_a_missing_data_set_is_an_error_and_never_another_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    # Read when they are imported, which another test may have done.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     for source in (str(tmp_path / "nowhere"), "nobody/nothing"):
         with pytest.raises(NoData, match=f"data set {source} cannot be had"):
             load_split(Sources(ner=source, sentiment=MADE, qa=MADE), "train")
+
+
+def test_a_data_set_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the columns and the kinds of labels that the published ones have."""
+    from datasets import ClassLabel, Dataset, List  # seconds, which the other tests need not wait
+
+    asked: list[tuple[str, str | None, str]] = []
+    rows = {
+        "nyu-mll/glue": [{"sentence": "fine ", "label": 1, "idx": 0}],
+        "lhoestq/conll2003": [{"id": "0", "tokens": ["Bo", "is"], "pos_tags": [0, 1], "ner_tags": [1, 0]}],
+        "rajpurkar/squad": [
+            {
+                "id": "1",
+                "title": "t",
+                "question": "q",
+                "context": "a b",
+                "answers": {"text": ["b", "a b"], "answer_start": [2, 0]},
+            }
+        ],
+    }
+    labels = {
+        "nyu-mll/glue": ("label", ClassLabel(names=["negative", "positive"])),
+        "lhoestq/conll2003": ("ner_tags", List(ClassLabel(names=list(NER_LABELS)))),
+    }
+
+    def load_dataset(path: str, configuration: str | None, *, split: str) -> Dataset:
+        asked.append((path, configuration, split))
+        loaded = Dataset.from_list(rows[path])
+        return loaded.cast_column(*labels[path]) if path in labels else loaded
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    split = load_split(Sources(), "validation")
+    assert asked == [
+        ("nyu-mll/glue", "sst2", "validation"),
+        ("lhoestq/conll2003", None, "validation"),
+        ("rajpurkar/squad", None, "validation"),
+    ]
+    assert split.sentiment == [SentimentExample("fine ", 1)]
+    assert split.ner == [NerExample(("Bo", "is"), (1, 0))]
+    assert split.qa == [QaExample("1", "q", "a b", (("b", 2), ("a b", 0)))]
 
 
 def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
