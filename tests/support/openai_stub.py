@@ -102,7 +102,7 @@ def running() -> Iterator[Stub]:
                     self._chunk(body, {"content": word})
             self._chunk(body, {}, "stop")
             usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-            self._event(json.dumps({"model": "gpt-4.1-nano-2025-04-14", "choices": [], "usage": usage}))
+            self._event(_json({"model": "gpt-4.1-nano-2025-04-14", "choices": [], "usage": usage}))
             self._event("[DONE]")
             return self._end()
 
@@ -115,7 +115,7 @@ def running() -> Iterator[Stub]:
                 "choices": [choice],
                 "usage": None,
             }
-            self._event(json.dumps(chunk))
+            self._event(_json(chunk))
 
         def _event(self, data: str) -> None:
             line = f"data: {data}\n\n".encode()
@@ -150,3 +150,8 @@ def running() -> Iterator[Stub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _json(document: Any) -> str:
+    """Characters as they are, not escaped: so do providers that speak this format."""
+    return json.dumps(document, ensure_ascii=False)

@@ -21,6 +21,7 @@ from predictors.gpt4_nano.backends.rows import (
     Outcome,
     Row,
 )
+from predictors.runtime.events import events
 
 logger = logging.getLogger(__name__)
 
@@ -149,16 +150,13 @@ class OpenAI:
                 if response.status_code != 200:
                     await response.aread()
                     _raise(response)
-                async for line in response.aiter_lines():
-                    if not line.startswith("data:"):
-                        continue
-                    data = line[5:].strip()
-                    if data == "[DONE]":
+                async for event in events(response.aiter_bytes()):
+                    if event.data is None or event.data.strip() == "[DONE]":
                         continue  # to the end, or the connection could not be used again
-                    event = _json(data)
-                    if event.get("error"):
+                    chunk = _json(event.data)
+                    if chunk.get("error"):
                         raise Retry(_NO_ANSWER)
-                    yield event
+                    yield chunk
         except httpx.HTTPError:
             raise Retry(_NO_ANSWER) from None
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from predictors.text_evaluator.client.events import events
+from predictors.runtime.events import events
 
 T = TypeVar("T")
 Row = dict[str, Any]

@@ -127,6 +127,12 @@ def test_what_does_not_go_is_a_sentence_without_internals(
     assert stub.tries[prompt] == tries
 
 
+def test_what_ends_a_line_only_for_some_stands_in_an_answer(backend: OpenAI) -> None:
+    outcome = one(backend, "a\u2028b\u0085c")
+    assert isinstance(outcome, Completion)
+    assert outcome.response == "You said: a\u2028b\u0085c"
+
+
 def test_a_bad_row_fails_alone(backend: OpenAI) -> None:
     first, second, third = backend.generate([Row("a"), Row("[long]"), Row("b")], Listener())
     assert isinstance(first, Completion)

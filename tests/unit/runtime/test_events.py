@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from predictors.runtime.events import Event, events
 from predictors.runtime.transports.sse import HEARTBEAT, event, retry
-from predictors.text_evaluator.client.events import Event, events
 
 ODD = "a\u2028b\u2029c\u0085d\u000be\u000cf\u001cg"
 
