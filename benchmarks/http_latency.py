@@ -86,6 +86,8 @@ def _gateway(folder: Path, http: int, grpc: int) -> Iterator[tuple[str, str]]:
     config["listen"]["port"], config["admin"]["port"], config["portal"]["port"] = (
         free_port() for _ in range(3)
     )
+    # /health is of all models, so the others are left out.
+    config["models"] = {"prompt_classifier": config["models"]["prompt_classifier"]}
     config["models"]["prompt_classifier"]["upstream"].update(http_port=http, grpc_port=grpc)
     config["issuers"][0]["keys"]["secret_files"] = ["secret"]
     (folder / "secret").write_text("benchmark-only-secret-of-32-bytes-or-more")
