@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from predictors.gpt2.convert.checkpoint import read_checkpoint
 from predictors.gpt2.shape import LABELS, VOCAB
 from predictors.runtime.errors import LoadError
-from tests.support.gpt2 import Reference, prompt_ids, state_dict
+from tests.support.gpt2 import Reference, prompt_ids, state_dict, whole_model
 
 State = dict[str, Any]
 
@@ -211,22 +211,11 @@ def test_a_file_cut_off_or_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 class _Model(torch.nn.Module):
-    """Stands for a whole model object: it is read only by importing and running what the file names."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for key, value in state_dict(layers=1).items():
-            *path, last = key.split(".")
-            module: torch.nn.Module = self
-            for name in path:
-                if not hasattr(module, name):
-                    module.add_module(name, torch.nn.Module())
-                module = getattr(module, name)
-            module.register_buffer(last, value)
+    """Stands for the author's class: it is read only by importing and running what the file names."""
 
 
 def test_a_whole_model_object_is_read_only_when_it_is_trusted(tmp_path: Path) -> None:
-    path = saved(tmp_path, _Model())
+    path = saved(tmp_path, whole_model(state_dict(layers=1), _Model()))
     with pytest.raises(LoadError, match="convert --trust-pickle"):
         read_checkpoint(path)
     assert read_checkpoint(path, trust_pickle=True).shape.layers == 1

@@ -34,8 +34,8 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.fixture
-async def followed(store: JobStore) -> Followed:
+async def followed(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> Followed:
     followed = Followed(store)
     # The same store, whose news are now heard here.
-    store._listener = followed.hear  # type: ignore[attr-defined]
+    monkeypatch.setattr(store, "_listener", followed.hear)
     return followed

@@ -348,7 +348,8 @@ async def test_a_job_that_is_let_go_begins_no_text_more(
         while worker.waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         engine.go.set()
-        await asyncio.wait_for(released.wait(), 10)
+        async with asyncio.timeout(10):
+            await released.wait()
         begun = [int(text.split()[1]) for text in engine.begun]
         (claim,) = await followed.store.claim(1)
     assert len(begun) == 2
