@@ -14,6 +14,11 @@ CPU_BLOCK = 32
 FP8_CAPABILITY, BF16_CAPABILITY = (8, 9), (8, 0)
 """CUDA's compute capability from which the products of such numbers are there."""
 
+IN_ENGINE = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""The model in the scheduler's process, as it is with one card. On a CPU vLLM takes one more: the scheduler
+turns while it waits for it, which takes a CPU, and OMP_NUM_THREADS is not heeded. ``uni`` means this class
+too, but vllm/platforms/cpu.py replaces that word."""
+
 BACKEND = {"backend": "guidance", "disable_any_whitespace": True}
 """vLLM's own choice lets raw control characters into strings that have a bound: not JSON."""
 
@@ -73,7 +78,12 @@ def engine_arguments(settings: TextEvaluatorSettings, device: str) -> dict[str, 
     }
     if device == "cpu":
         blocks = -(-settings.block_size // CPU_BLOCK)
-        return {**arguments, "block_size": blocks * CPU_BLOCK, "enforce_eager": True}
+        return {
+            **arguments,
+            "block_size": blocks * CPU_BLOCK,
+            "enforce_eager": True,
+            "distributed_executor_backend": IN_ENGINE,
+        }
     arguments |= {
         "gpu_memory_utilization": settings.gpu_memory_utilization,
         "kv_cache_dtype": settings.kv_cache_dtype,
