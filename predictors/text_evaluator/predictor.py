@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -76,7 +77,7 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         self._queue: Gauge
         self._loaded = False
         self._readers = ThreadPoolExecutor(settings.threads or available_cpus(), "reader")
-        self.jobs = Jobs(settings, self._read, self._mark, self._on_lost)
+        self.jobs = Jobs(settings, self._read, partial(self._mark, patient=True), self._on_lost)
 
     # -- loading
 
@@ -119,13 +120,13 @@ class TextEvaluator(GenerativePredictor[Item, Work, Outcome]):
         item = Item.model_construct(None, **fields)
         return await self._loop.run_in_executor(self._readers, self._reader.read, item)
 
-    async def _mark(self, work: Work) -> Outcome:
+    async def _mark(self, work: Work, *, patient: bool = False) -> Outcome:
         if isinstance(work, Refusal):
             self._figures.marked(Marked(work.error), 0.0, work.neutralised)
             return work.error
         started = time.perf_counter()
         try:
-            marked = await self._engine.mark(work)
+            marked = await self._engine.mark(work, patient=patient)
         except EngineLost:
             raise
         except Exception as error:

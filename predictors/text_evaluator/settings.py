@@ -25,8 +25,9 @@ class TextEvaluatorSettings(RuntimeSettings):
     """Seconds a synchronous request may take, and a body to arrive."""
     max_items: int = Field(16, ge=1)
     """Most texts in one synchronous request (v1, v2, gRPC); more go to /evaluate."""
-    max_batch_items: int = Field(32, ge=1)
-    """Synchronous texts in the engine at a time."""
+    max_batch_items: int = Field(8, ge=1)
+    """Synchronous texts in the engine at a time. They go before those of jobs, so that as many as
+    ``max_num_seqs`` could keep jobs waiting."""
     max_batch_tokens: int = Field(65536, ge=1)
     """Their tokens, answers included."""
 
@@ -65,8 +66,8 @@ class TextEvaluatorSettings(RuntimeSettings):
     tensor_parallel_size: int = Field(1, ge=1, validation_alias=_names("tensor_parallel_size"))
     """Cards that share the model (``TENSOR_PARALLEL_SIZE``)."""
     max_num_seqs: int = Field(32, ge=1, validation_alias=_names("max_num_seqs"))
-    """Texts of jobs in the engine at a time (``MAX_NUM_SEQS``): more are faster together, each slower. With
-    ``max_batch_items`` beside them 32 is what keeps P95 under 3 s on an L40 by arithmetic (its profile)."""
+    """Texts in the engine at a time, vLLM's own number (``MAX_NUM_SEQS``): more are faster together, each
+    slower. 32 is what keeps P95 under 3 s on an L40 by arithmetic (its profile)."""
     block_size: int = Field(16, ge=1, validation_alias=_names("block_size"))
     """Tokens in a block of the cache, which is what is shared (``BLOCK_SIZE``); on a CPU a multiple of 32."""
     enable_prefix_caching: bool = Field(True, validation_alias=_names("enable_prefix_caching"))

@@ -36,7 +36,7 @@ class RuleEngine:
     def load(self, progress: Callable[[str], None]) -> None:
         progress("a rule")
 
-    async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
+    async def mark(self, reading: Reading, *, greedy: bool = False, patient: bool = False) -> Marked:
         text = self._tokenizer.decode(reading.ids, skip_special_tokens=True)
         answer = text.rsplit('":\n', 1)[1].removesuffix("\nmodel")
         self._note(f"begin {answer}")

@@ -27,6 +27,8 @@ from tests.support.servers import Server, running
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 MODULE = "predictors.text_evaluator"
+MOST = 16
+"""Texts in one synchronous request."""
 STARTING = 600
 """Seconds: two processes import vLLM, one after the other."""
 
@@ -136,6 +138,30 @@ def test_cancelling_frees_the_engine_within_a_second(http: httpx.Client) -> None
         time.sleep(0.02)
 
 
+def test_the_scheduler_and_the_model_are_one_process(server: Server) -> None:
+    """Two would wait for each other by turning, and take a CPU that our side needs."""
+    children = descendants(server.process.pid)
+    names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in children]
+    assert [name for name in names if name.startswith("VLLM")] == ["VLLM::EngineCor"]
+
+
+def test_texts_answered_at_once_do_not_wait_for_a_job(http: httpx.Client) -> None:
+    made = examples(400, 10)
+    job = http.post("/evaluate", json={"items": [item(one) for one in made]}).json()["job_id"]
+    with http.stream("GET", f"/stream/{job}") as answer:
+        next(line for line in answer.iter_lines() if line.startswith("id: "))
+    before = done(http, job)
+    said = http.post("/v1/models/text_evaluator:predict", json={"instances": [item(one) for one in made[:4]]})
+    after = done(http, job)
+    http.delete(f"/jobs/{job}")
+    assert all("nota" in row for row in said.json()["predictions"])
+    assert before < after < before + 100, "the engine's eight places were full all the time"
+
+
+def done(http: httpx.Client, job: str) -> int:
+    return http.get(f"/jobs/{job}").json()["progress"]["completed"]
+
+
 def running_in_vllm(http: httpx.Client) -> float:
     lines = http.get("/metrics").text.splitlines()
     (running,) = (line for line in lines if line.startswith("vllm:num_requests_running{"))
@@ -159,10 +185,12 @@ def test_a_process_killed_in_the_middle_goes_on_where_it_was(
             events(http, job)
             found = rows(http, job)
             assert [row["index"] for row in found] == list(range(100))
-            batch = [item(one) for one in made[:16]]
-            said = http.post("/v1/models/text_evaluator:predict", json={"instances": batch}).json()
-            undisturbed = [(row["nota"], row["feedback"]) for row in said["predictions"]]
-            assert undisturbed == [(row["nota"], row["feedback"]) for row in found[:16]]
+            undisturbed = []
+            for first in range(0, 100, MOST):
+                batch = [item(one) for one in made[first : first + MOST]]
+                said = http.post("/v1/models/text_evaluator:predict", json={"instances": batch}).json()
+                undisturbed += [(row["nota"], row["feedback"]) for row in said["predictions"]]
+            assert undisturbed == [(row["nota"], row["feedback"]) for row in found]
         assert [pid for pid in engines if Path(f"/proc/{pid}").exists() and not zombie(pid)] == []
 
 

@@ -28,8 +28,9 @@ class Engine(Protocol):
         """Raises LoadError."""
         ...
 
-    async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
-        """Cancelling it ends it in the engine. Raises EngineLost when the engine has died."""
+    async def mark(self, reading: Reading, *, greedy: bool = False, patient: bool = False) -> Marked:
+        """``patient``: where texts wait for a place, those that are not go first. Cancelling it ends it in
+        the engine. Raises EngineLost when the engine has died."""
         ...
 
     def description(self) -> Mapping[str, str]:

@@ -83,11 +83,12 @@ class VllmEngine:
                 structured_outputs=StructuredOutputsParams(json=answer_schema(settings)),
             )
 
-    async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
+    async def mark(self, reading: Reading, *, greedy: bool = False, patient: bool = False) -> Marked:
         output: Any = None
         try:
             prompt, sampling = {"prompt_token_ids": reading.ids}, self._sampling[greedy]
-            async for news in self._llm.generate(prompt, sampling, f"{next(self._ids)}"):
+            name, priority = f"{next(self._ids)}", int(patient)  # the lower goes first
+            async for news in self._llm.generate(prompt, sampling, name, priority=priority):
                 output = news
         except self._dead as error:
             raise EngineLost from error

@@ -38,7 +38,7 @@ class Text:
 
 class Marking(Generic[Work]):
     """``read``: a text's fields made ready for the engine. ``mark``: its outcome; cancelling ends it in the
-    engine, and it raises EngineLost when no text can be marked. ``slots``: texts in the engine at a time.
+    engine, and it raises EngineLost when no text can be marked. ``slots``: texts the engine has at a time.
     ``timeout``: seconds a text may be there; then the engine hangs, and is as good as lost. ``on_lost``: told
     of an EngineLost while what was in the engine is still ``inside``."""
 

@@ -31,6 +31,11 @@ def make_store(settings: TextEvaluatorSettings) -> JobStore:
     return RedisStore(settings.store, settings.store_password.get_secret_value(), lease=settings.lease)
 
 
+def _sent(places: int) -> int:
+    """Texts of jobs that the engine has at a time: a few wait there, so that none of its places does."""
+    return places + max(2, places // 16)
+
+
 class Jobs:
     def __init__(
         self,
@@ -58,7 +63,7 @@ class Jobs:
             self.store,
             self._read,
             self._mark,
-            slots=settings.max_num_seqs,
+            slots=_sent(settings.max_num_seqs),
             batch=settings.batch_size,
             lease=settings.lease,
             ttl=settings.job_ttl,

@@ -32,6 +32,7 @@ class AsyncLLM:
     def __init__(self, arguments: SimpleNamespace) -> None:
         self.arguments = arguments
         self.asked: list[tuple[Any, SimpleNamespace, str]] = []
+        self.priorities: list[int] = []
         self.answer: Any = None
         self.aborted = asyncio.Event()
 
@@ -39,8 +40,11 @@ class AsyncLLM:
     def from_engine_args(cls, arguments: SimpleNamespace) -> AsyncLLM:
         return cls(arguments)
 
-    async def generate(self, prompt: Any, sampling: SimpleNamespace, name: str) -> AsyncIterator[Any]:
+    async def generate(
+        self, prompt: Any, sampling: SimpleNamespace, name: str, *, priority: int
+    ) -> AsyncIterator[Any]:
         self.asked.append((prompt, sampling, name))
+        self.priorities.append(priority)
         if isinstance(self.answer, Exception):
             raise self.answer
         try:
@@ -115,6 +119,15 @@ async def test_each_text_has_a_name_of_its_own(engine: VllmEngine) -> None:
     for _ in range(3):
         await engine.mark(READING)
     assert len({name for _, _, name in engine._llm.asked}) == 3
+
+
+async def test_patient_texts_stand_behind_those_that_are_not(engine: VllmEngine) -> None:
+    assert engine._llm.arguments.scheduling_policy == "priority"
+    engine._llm.answer = completion("", "stop")
+    await engine.mark(READING, patient=True)
+    await engine.mark(READING)
+    patient, other = engine._llm.priorities
+    assert other < patient, "vLLM begins with the lowest"
 
 
 async def test_a_finished_answer_is_a_mark_with_what_it_took(engine: VllmEngine) -> None:

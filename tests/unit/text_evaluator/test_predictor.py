@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from predictors.runtime.errors import LoadError
 from predictors.text_evaluator.engine import Engine, Marked
 from predictors.text_evaluator.evaluation import UNREADABLE, ItemError
+from predictors.text_evaluator.figures import Figures
 from predictors.text_evaluator.predictor import TextEvaluator, _Direct
 from predictors.text_evaluator.reading import Reading
 from predictors.text_evaluator.settings import TextEvaluatorSettings
@@ -41,7 +43,7 @@ class Carded:
 
     def load(self, progress: Callable[[str], None]) -> None: ...
 
-    async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
+    async def mark(self, reading: Reading, *, greedy: bool = False, patient: bool = False) -> Marked:
         return Marked(rule("x"))
 
     def description(self) -> Mapping[str, str]:
@@ -85,7 +87,7 @@ class Failing(Carded):
         super().__init__({"name": "L40"})
         self._outcome = outcome
 
-    async def mark(self, reading: Reading, *, greedy: bool = False) -> Marked:
+    async def mark(self, reading: Reading, *, greedy: bool = False, patient: bool = False) -> Marked:
         if self._outcome is None:
             await asyncio.Event().wait()
             raise AssertionError
@@ -116,6 +118,27 @@ async def test_an_engine_that_gives_no_mark_is_never_ready(
         await asyncio.to_thread(predictor.self_test)
     assert predictor.health()["model_loaded"] is False
     await predictor.jobs.store.close()
+
+
+class Asked(Carded):
+    """An engine that remembers which texts could wait."""
+
+    def __init__(self) -> None:
+        super().__init__({"name": "L40"})
+        self.patient: dict[int, bool] = {}
+
+    async def mark(self, reading: Reading, *, greedy: bool = False, patient: bool = False) -> Marked:
+        self.patient[len(reading.ids)] = patient
+        return Marked(rule("x"))
+
+
+async def test_texts_of_jobs_let_those_answered_at_once_go_first(tmp_path: Path) -> None:
+    engine = Asked()
+    predictor = loaded(tmp_path, engine)
+    predictor._figures = Figures(CollectorRegistry())
+    await predictor.jobs._mark(Reading([1], truncated=False, neutralised=0))
+    await predictor._mark(Reading([1, 2], truncated=False, neutralised=0))
+    assert engine.patient == {1: True, 2: False}
 
 
 async def test_a_lost_engine_ends_jobs_and_the_process_once(

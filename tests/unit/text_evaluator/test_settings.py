@@ -9,6 +9,7 @@ import pytest
 from predictors.runtime.errors import LoadError
 from predictors.runtime.settings import SettingsError
 from predictors.text_evaluator.engine.options import (
+    IN_ENGINE,
     choose_device,
     engine_arguments,
     environment,
@@ -57,6 +58,7 @@ def test_the_published_names_are_understood(monkeypatch: pytest.MonkeyPatch) -> 
     assert arguments["max_model_len"] == 2048
     assert arguments["gpu_memory_utilization"] == 0.8
     assert (arguments["block_size"], arguments["tensor_parallel_size"]) == (32, 2)
+    assert arguments["max_num_seqs"] == 48
     assert (arguments["enable_prefix_caching"], arguments["enforce_eager"]) == (False, True)
 
 
@@ -112,15 +114,16 @@ def test_an_l40_has_eight_bits_its_share_of_the_card_and_no_more_texts_than_its_
     )
     assert arguments["gpu_memory_utilization"] * 48 <= 22, "GB, of which the weights are ten"
     assert arguments["max_num_seqs"] == 32
-    assert settings.max_num_seqs + settings.max_batch_items == 32
+    assert settings.max_batch_items < 32, "jobs go on beside those answered at once"
 
 
 def test_a_cpu_computes_in_full_and_has_a_cache_of_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = of_profile("cpu", monkeypatch)
     arguments = engine_arguments(settings, choose_device(settings, L40))
     assert (arguments["dtype"], arguments["block_size"], arguments["enforce_eager"]) == ("float32", 32, True)
+    assert arguments["distributed_executor_backend"] == IN_ENGINE
     assert "quantization" not in arguments
-    assert settings.max_num_seqs == 8
+    assert settings.max_batch_items < settings.max_num_seqs == 8
     assert environment(settings, 2)["VLLM_CPU_KVCACHE_SPACE"] == "1"
 
 
