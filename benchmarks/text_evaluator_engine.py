@@ -1,9 +1,10 @@
 """What jobs cost beside the bare engine: the same texts on one AsyncLLM, bare and as a job, in turn.
 
 Bare is ``generate`` with the same prompts, sampling and schema, all at once, so that vLLM's own queue keeps
-its places full: with prompts as text and an answer to every token, as ``vllm bench throughput`` does with
-AsyncLLM, and with prompts in tokens that are ready before the clock starts and one answer at the end: then
-the tokenizer is the job's alone. A job is posted, read, marked, recorded on the disk and told.
+its places full: with prompts as text and an answer to every token, as the async engine of ``vllm bench
+throughput`` is asked, and with prompts in tokens that are ready before the clock starts and one answer at the
+end: then the tokenizer is the job's alone. A job is posted, read, marked, recorded on the disk and told, all
+but HTTP. All have uvloop, and find the beginnings of prompts computed (prefix caching).
 
 Runs in text_evaluator's own environment; ``python -m benchmarks text_evaluator_engine`` sees to that.
 """
@@ -20,6 +21,8 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from benchmarks import report
 from hack import environments
@@ -107,8 +110,8 @@ def write(speeds: dict[str, list[float]], steps: dict[str, list[float]]) -> None
     columns = ("", "tokens/s out", "job's share of it", "ms a token, p50 of the texts", "job's more")
     words = (
         f"{TEXTS} texts, {PLACES} at a time in the engine, {ROUNDS} rounds. Wanted: a share of 0.95 (goal"
-        " 0.97) of what `vllm bench throughput` would see, and 1 ms more a token at most. The least is tokens"
-        " in and one answer a text: the tokenizer is then the job's alone."
+        " 0.97) of what `vllm bench throughput --async-engine` would see, and 1 ms more a token at most. The"
+        " least is tokens in and one answer a text: the tokenizer is then the job's alone."
         " Milliseconds a token are by the engine's own clock: from the first token of a text to its last,"
         " divided by the steps between.\n"
     )
@@ -168,4 +171,4 @@ async def as_job(predictor: TextEvaluator, fields: list[dict[str, str]]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
-        asyncio.run(measure(Path(os.environ["TEXT_EVALUATOR_CHECKPOINT"]), Path(name)))
+        uvloop.run(measure(Path(os.environ["TEXT_EVALUATOR_CHECKPOINT"]), Path(name)))

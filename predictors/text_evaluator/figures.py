@@ -43,7 +43,7 @@ class Figures:
         )
         self._seconds = Histogram(
             "quintet_mark_seconds",
-            "Time a text spent in the engine.",
+            "Time a text spent in the engine, waiting for a place there included.",
             registry=registry,
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60),
         )

@@ -25,9 +25,8 @@ class TextEvaluatorSettings(RuntimeSettings):
     """Seconds a synchronous request may take, and a body to arrive."""
     max_items: int = Field(16, ge=1)
     """Most texts in one synchronous request (v1, v2, gRPC); more go to /evaluate."""
-    max_batch_items: int = Field(8, ge=1)
-    """Synchronous texts in the engine at a time. They go before those of jobs, so that as many as
-    ``max_num_seqs`` could keep jobs waiting."""
+    max_batch_items: int = Field(32, ge=1)
+    """Synchronous texts in the engine at a time. They go before those of jobs that came in the last 2 s."""
     max_batch_tokens: int = Field(65536, ge=1)
     """Their tokens, answers included."""
 
@@ -75,8 +74,8 @@ class TextEvaluatorSettings(RuntimeSettings):
     compilation_level: int = Field(2, ge=0, le=3, validation_alias=_names("compilation_level"))
     """0: nothing is compiled, the start is quicker (``COMPILATION_LEVEL``); a CPU never compiles."""
     engine_timeout: float = Field(600.0, gt=0, allow_inf_nan=False)
-    """Seconds a job's text may be in the engine; one that answers nothing for so long counts as dead, and the
-    process ends."""
+    """Seconds in which the engine marks none of the texts of jobs that it has: then it counts as dead, and
+    the process ends."""
 
     # -- jobs
     store: str = "sqlite:"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from predictors.text_evaluator.demo.data import Example, examples, held_out
 from predictors.text_evaluator.demo.templates import FEEDBACK
 from predictors.text_evaluator.engine.children import descendants
 from tests.contract.test_text_evaluator import events
+from tests.support import vllm_queue
 from tests.support.servers import Server, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -192,6 +194,19 @@ def test_a_process_killed_in_the_middle_goes_on_where_it_was(
                 undisturbed += [(row["nota"], row["feedback"]) for row in said["predictions"]]
             assert undisturbed == [(row["nota"], row["feedback"]) for row in found]
         assert [pid for pid in engines if Path(f"/proc/{pid}").exists() and not zombie(pid)] == []
+
+
+def test_vllm_lets_texts_answered_at_once_go_before_patient_ones(
+    settings: dict[str, str], python: Path
+) -> None:
+    command = [str(python), "-m", vllm_queue.__name__, settings["QUINTET_MODEL_DIR"]]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=STARTING)
+    order = json.loads(said.stdout.splitlines()[-1])
+    assert len(order) == vllm_queue.PATIENT + 1
+    # A few are through before it has come.
+    assert order.index("at once") < vllm_queue.PATIENT / 2
+    patient = [name for name in order if name != "at once"]
+    assert patient == [f"patient {number}" for number in range(vllm_queue.PATIENT)]
 
 
 def test_an_answer_parses_however_wildly_it_is_drawn(

@@ -29,8 +29,8 @@ class Engine(Protocol):
         ...
 
     async def mark(self, reading: Reading, *, greedy: bool = False, patient: bool = False) -> Marked:
-        """``patient``: where texts wait for a place, those that are not go first. Cancelling it ends it in
-        the engine. Raises EngineLost when the engine has died."""
+        """``patient``: where texts wait for a place, those that are not and came a moment later go first.
+        Cancelling it ends it in the engine. Raises EngineLost when the engine has died."""
         ...
 
     def description(self) -> Mapping[str, str]:

@@ -25,8 +25,7 @@ BACKEND = {"backend": "guidance", "disable_any_whitespace": True}
 
 def environment(settings: TextEvaluatorSettings, cpus: int) -> dict[str, str]:
     """Variables that vLLM reads when it is imported; nothing of it calls home. ``cpus``: that we may use."""
-    # Each sum waits for all its threads: where one has no CPU, as our own process and vLLM's scheduler have
-    # it, all stand still.
+    # Each sum waits for all its threads: where one has no CPU, as our own process has it, all stand still.
     threads = settings.threads or max(1, cpus - 1)
     return {
         "HF_HUB_OFFLINE": "1",

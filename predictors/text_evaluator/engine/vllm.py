@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,6 +35,9 @@ from predictors.text_evaluator.settings import TextEvaluatorSettings
 from predictors.text_evaluator.weights import checksum
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+"""Seconds by which a patient text stands behind others; for ever, and many of those would stop all jobs."""
 
 
 class VllmEngine:
@@ -87,8 +91,10 @@ class VllmEngine:
         output: Any = None
         try:
             prompt, sampling = {"prompt_token_ids": reading.ids}, self._sampling[greedy]
-            name, priority = f"{next(self._ids)}", int(patient)  # the lower goes first
-            async for news in self._llm.generate(prompt, sampling, name, priority=priority):
+            latest = time.monotonic() + PATIENCE * patient
+            # vLLM begins with the lowest.
+            told = self._llm.generate(prompt, sampling, f"{next(self._ids)}", priority=round(1000 * latest))
+            async for news in told:
                 output = news
         except self._dead as error:
             raise EngineLost from error

@@ -39,8 +39,8 @@ class Text:
 class Marking(Generic[Work]):
     """``read``: a text's fields made ready for the engine. ``mark``: its outcome; cancelling ends it in the
     engine, and it raises EngineLost when no text can be marked. ``slots``: texts the engine has at a time.
-    ``timeout``: seconds a text may be there; then the engine hangs, and is as good as lost. ``on_lost``: told
-    of an EngineLost while what was in the engine is still ``inside``."""
+    ``timeout``: seconds in which it marks none of them; then it hangs, and is as good as lost. ``on_lost``:
+    told of an EngineLost while what was in the engine is still ``inside``."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Marking(Generic[Work]):
         self._turnstile = asyncio.Lock()
         self.inside: set[Text] = set()
         """What the engine has."""
+        self._limits: set[asyncio.Timeout] = set()
         self.rate = Rate()
 
     async def finish(self, text: Text) -> Finished:
@@ -103,14 +104,26 @@ class Marking(Generic[Work]):
 
     async def _in_time(self, work: Work) -> Outcome:
         limit = asyncio.timeout(self._timeout)
+        self._limits.add(limit)
         try:
             async with limit:
-                return await self._mark(work)
+                outcome = await self._mark(work)
         except TimeoutError:
             if not limit.expired():
                 raise
-            logger.error("A text was in the engine for %g s without an answer.", self._timeout)
+            logger.error("The engine has answered nothing for %g s.", self._timeout)
             raise EngineLost from None
+        finally:
+            self._limits.discard(limit)
+        self._put_off()
+        return outcome
+
+    def _put_off(self) -> None:
+        """The engine lives: a text may also wait in it, behind others."""
+        later = asyncio.get_running_loop().time() + self._timeout
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(later)
 
     async def _fetch(self, text: Text) -> dict[str, str] | None:
         """The text as it was posted. None: it is not there, or not to be read, however often one asks."""

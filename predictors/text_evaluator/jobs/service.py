@@ -32,7 +32,7 @@ def make_store(settings: TextEvaluatorSettings) -> JobStore:
 
 
 def _sent(places: int) -> int:
-    """Texts of jobs that the engine has at a time: a few wait there, so that none of its places does."""
+    """Texts of jobs that the engine has at a time: a few more than places, so that none of them is empty."""
     return places + max(2, places // 16)
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from predictors.text_evaluator.engine import vllm
 from predictors.text_evaluator.engine.vllm import VllmEngine
 from predictors.text_evaluator.evaluation import EngineLost, Evaluation, ItemError
 from predictors.text_evaluator.reading import Reading
@@ -121,13 +122,17 @@ async def test_each_text_has_a_name_of_its_own(engine: VllmEngine) -> None:
     assert len({name for _, _, name in engine._llm.asked}) == 3
 
 
-async def test_patient_texts_stand_behind_those_that_are_not(engine: VllmEngine) -> None:
+@pytest.mark.parametrize("patience", [vllm.PATIENCE, 0.0])
+async def test_patient_texts_let_those_that_come_soon_after_go_first(
+    engine: VllmEngine, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm, "PATIENCE", patience)
     assert engine._llm.arguments.scheduling_policy == "priority"
     engine._llm.answer = completion("", "stop")
     await engine.mark(READING, patient=True)
     await engine.mark(READING)
-    patient, other = engine._llm.priorities
-    assert other < patient, "vLLM begins with the lowest"
+    patient, other = engine._llm.priorities  # vLLM begins with the lowest, and of equals with the first
+    assert other < patient if patience else patient <= other
 
 
 async def test_a_finished_answer_is_a_mark_with_what_it_took(engine: VllmEngine) -> None:

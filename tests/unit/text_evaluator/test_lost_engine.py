@@ -113,6 +113,20 @@ async def test_a_text_that_the_engine_never_answers_is_like_one_that_ends_it(fol
     assert [engine.times_told for engine in engines] == [1, 1, 0]
 
 
+async def test_an_engine_that_answers_is_not_lost_however_long_a_text_waits_in_it(followed: Followed) -> None:
+    place, lost = asyncio.Lock(), asyncio.Event()
+
+    async def mark(fields: dict[str, str]) -> Outcome:
+        async with place:
+            await asyncio.sleep(0.15)
+        return Evaluation(3, fields["respuesta"])
+
+    job_id = await followed.post(10)
+    async with followed.worker(mark, slots=10, engine_timeout=1.0, on_lost=lost.set):
+        assert (await followed.ended(job_id)).failed == 0
+    assert not lost.is_set()
+
+
 async def test_a_time_out_of_the_engines_own_is_an_error_of_its_text(followed: Followed) -> None:
     async def mark(_: dict[str, str]) -> Outcome:
         raise TimeoutError

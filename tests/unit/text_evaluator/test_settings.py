@@ -114,7 +114,7 @@ def test_an_l40_has_eight_bits_its_share_of_the_card_and_no_more_texts_than_its_
     )
     assert arguments["gpu_memory_utilization"] * 48 <= 22, "GB, of which the weights are ten"
     assert arguments["max_num_seqs"] == 32
-    assert settings.max_batch_items < 32, "jobs go on beside those answered at once"
+    assert settings.max_batch_items < 32, "a part is left to jobs"
 
 
 def test_a_cpu_computes_in_full_and_has_a_cache_of_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_a_cpu_computes_in_full_and_has_a_cache_of_its_own_size(monkeypatch: pyt
     assert (arguments["dtype"], arguments["block_size"], arguments["enforce_eager"]) == ("float32", 32, True)
     assert arguments["distributed_executor_backend"] == IN_ENGINE
     assert "quantization" not in arguments
-    assert settings.max_batch_items < settings.max_num_seqs == 8
+    assert settings.max_num_seqs == 8
     assert environment(settings, 2)["VLLM_CPU_KVCACHE_SPACE"] == "1"
 
 
