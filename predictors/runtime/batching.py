@@ -1,6 +1,6 @@
 """The batcher: many callers, one engine, no caller ever waits for more than its own answer.
 
-Everything here runs on the event loop except ``EngineThread``, which does nothing but call the engine.
+Everything here runs on the event loop; a thread (engine_thread.py) does nothing but call the engine.
 The rules, each of them property-tested:
 
 - Cost is counted in tokens, not rows. A padded engine pays longest x rows, a packed one the sum.
@@ -18,8 +18,6 @@ import bisect
 import itertools
 import logging
 import math
-import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -105,40 +103,6 @@ class Engine(Protocol):
 
     def start(self, batch: Batch[Any], done: Callable[[Batch[Any]], None]) -> None: ...
     def stop(self) -> None: ...
-
-
-class EngineThread(Generic[Work, Result]):
-    """Calls ``run`` in one thread of its own, one batch at a time."""
-
-    def __init__(
-        self, run: Callable[[Sequence[Work]], Sequence[Outcome[Result]]], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._run = run
-        self._loop = loop
-        self._inbox: queue.SimpleQueue[tuple[Batch, Callable[[Batch], None]] | None] = queue.SimpleQueue()
-        # A daemon: an engine call that never returns must not outlive the grace period.
-        threading.Thread(target=self._work, name="engine", daemon=True).start()
-
-    def start(self, batch: Batch[Work], done: Callable[[Batch[Work]], None]) -> None:
-        self._inbox.put((batch, done))
-
-    def stop(self) -> None:
-        self._inbox.put(None)
-
-    def _work(self) -> None:
-        while (job := self._inbox.get()) is not None:
-            batch, done = job
-            started = time.perf_counter()
-            try:
-                batch.outcomes = list(self._run([entry.work for entry in batch.entries]))
-            except BaseException as error:  # whatever it is, callers wait for an answer
-                batch.error = error
-            batch.seconds = time.perf_counter() - started
-            try:
-                self._loop.call_soon_threadsafe(done, batch)
-            except RuntimeError:  # the loop has closed: nobody waits any more
-                return
-            del job, batch, done  # while waiting for the next one, keep nothing of the last
 
 
 @dataclass

@@ -26,9 +26,10 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.rest.server import RESTServer, _RefreshingServer
 
 from predictors.runtime.app import App
-from predictors.runtime.batching import Batcher, EngineThread, Limits
+from predictors.runtime.batching import Batcher, Limits
 from predictors.runtime.cpus import available_cpus
 from predictors.runtime.dataplane import DataPlane
+from predictors.runtime.engine_thread import EngineThread
 from predictors.runtime.errors import LoadError
 from predictors.runtime.generation import ContinuousBatcher
 from predictors.runtime.lifecycle import Lifecycle, State

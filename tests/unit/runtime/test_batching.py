@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from predictors.runtime.batching import Batch, Batcher, EngineThread, Limits
+from predictors.runtime.batching import Batch, Batcher, Limits
+from predictors.runtime.engine_thread import EngineThread
 from predictors.runtime.errors import (
     DeadlineExceeded,
     Internal,

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from predictors.runtime.batching import Batcher, EngineThread, Limits
+from predictors.runtime.batching import Batcher, Limits
 from predictors.runtime.dataplane import ITEM, LITTLE_TEXT, DataPlane
 from predictors.runtime.decoding import DecoderThread
+from predictors.runtime.engine_thread import EngineThread
 from predictors.runtime.errors import (
     DeadlineExceeded,
     Internal,
